@@ -1,0 +1,1 @@
+"""Pure functions of arrays: grid, crop, surfaces, meshes. No network, no files."""

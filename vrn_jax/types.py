@@ -1,0 +1,67 @@
+"""The data that travels between modules on the host, and the letters that name its dimensions.
+
+Letters in shapes: b batch, h w rows and columns, d depth planes, c channels, v vertices, f faces,
+p points, l landmarks, s stacks. Inside jit there are only plain arrays; on the host there are the
+frozen dataclasses below.
+
+Frames (see docs/conventions.md). An integer coordinate is the centre of a pixel.
+
+- ``photo``: pixels of the photo after its EXIF rotation, x right, y down, z towards the viewer, all
+  three in the same unit. Left-handed.
+- ``crop``: the same axes in the pixels of the 192x192 network input.
+- ``metres``: x right, y *up*, z towards the viewer. Right-handed; what GLB files hold.
+
+The faces of a mesh are wound so that ``cross(b - a, c - a)``, computed on the stored numbers,
+points out of the solid in every frame.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+__all__ = ["Face", "FaceCrop", "Frame", "Mesh"]
+
+Frame = Literal["photo", "crop", "metres"]
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """A triangle mesh, optionally with a texture.
+
+    `uv` has its origin at the *lower left* corner of the texture, as OBJ files have it; the rows of
+    `texture` run from top to bottom, as in any image. One uv belongs to one vertex, so a textured
+    mesh repeats the vertices on its seams; `Reconstruction.mesh` does not.
+    """
+
+    vertices: Float[np.ndarray, "v 3"]
+    faces: Int[np.ndarray, "f 3"]
+    frame: Frame
+    uv: Float[np.ndarray, "v 2"] | None = None
+    texture: UInt8[np.ndarray, "h w 3"] | None = None
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face found in a photo. Photo pixels throughout.
+
+    `box` is (left, top, right, bottom) around the landmarks. `landmarks` are the 68 iBUG points in
+    order; z points to the viewer and its zero has no meaning. `score` is the detector's, in [0, 1].
+    """
+
+    box: Float[np.ndarray, " 4"]
+    landmarks: Float[np.ndarray, "68 3"]
+    score: float
+
+
+@dataclass(frozen=True)
+class FaceCrop:
+    """What the network sees, and the similarity that leads back to the photo.
+
+    `image` is RGB, 0..255. `crop_from_photo` maps homogeneous photo pixels (x, y, 1) to crop
+    pixels.
+    """
+
+    image: UInt8[np.ndarray, "h w 3"]
+    crop_from_photo: Float[np.ndarray, "3 3"]
