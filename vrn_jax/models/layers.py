@@ -1,0 +1,107 @@
+"""The pre-activation residual block, and how a chain of them is laid out.
+
+VRN consists of 86 residual blocks that differ in nothing but their weights. Chains of them are
+one `nn.scan` over stacked parameters, so XLA compiles each family of blocks once instead of 86
+times. Block i of a chain is index i of the leading axis of every parameter; `interop.mapping`
+names them one by one.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import flax.linen as nn
+import jax
+from jaxtyping import Array, Float
+
+from vrn_jax.config import Norm
+
+__all__ = ["NormRelu", "Residual", "repeat", "residual_chain"]
+
+Carry = TypeVar("Carry")
+
+BATCH_NORM_EPSILON = 1e-5
+BATCH_NORM_MOMENTUM = 0.9  # Torch7's momentum 0.1 is the weight of the *new* value
+
+
+class NormRelu(nn.Module):
+    """Batch normalisation in one of the three modes of `config.Norm`, then ReLU.
+
+    Statistics of single images are instance normalisation; it has the same parameters, so the same
+    weights serve all modes.
+    """
+
+    norm: Norm
+    dtype: jax.typing.DTypeLike | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        """Normalises over pixels (and the batch, by mode) and cuts below zero."""
+        if self.norm == "image":
+            layer = nn.InstanceNorm(
+                epsilon=BATCH_NORM_EPSILON, dtype=self.dtype, use_fast_variance=False
+            )
+        else:
+            layer = nn.BatchNorm(
+                use_running_average=self.norm == "running",
+                momentum=BATCH_NORM_MOMENTUM,
+                epsilon=BATCH_NORM_EPSILON,
+                dtype=self.dtype,
+            )
+        nn.share_scope(self, layer)  # "scale" and "bias" stand directly below this module
+        return nn.relu(layer(x))
+
+
+class Residual(nn.Module):
+    """BN-ReLU-conv1x1, BN-ReLU-conv3x3, BN-ReLU-conv1x1, plus the input (He et al. 2016).
+
+    Where the channel count changes, the input passes a bare 1x1 convolution instead.
+    """
+
+    middle: int
+    out: int
+    norm: Norm
+    dtype: jax.typing.DTypeLike | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w out"]:
+        """Adds the three convolutions to the input."""
+        y = x
+        layers = ((self.middle, 1), (self.middle, 3), (self.out, 1))
+        for i, (channels, size) in enumerate(layers):
+            y = NormRelu(self.norm, self.dtype, name=f"bn{i}")(y)
+            y = nn.Conv(channels, (size, size), dtype=self.dtype, name=f"conv{i}")(y)
+        if x.shape[-1] != self.out:
+            x = nn.Conv(self.out, (1, 1), dtype=self.dtype, name="project")(x)
+        return x + y
+
+
+def repeat(
+    step: Callable[[Any, Carry, Any], tuple[Carry, Any]],
+    module: nn.Module,
+    carry: Carry,
+    xs: Any = None,
+    *,
+    length: int,
+    reverse: bool = False,
+) -> tuple[Carry, Any]:
+    """Applies `length` copies of `module`, each with weights of its own, one after the other.
+
+    ``step(module, carry, x) -> (carry, y)`` says how, as in `jax.lax.scan`; `xs` and the returned
+    ys are stacked along a leading axis. So are the parameters and statistics: copy i is index i,
+    and with `reverse` the last copy is applied first.
+    """
+    scan = nn.scan(
+        step,
+        variable_axes={"params": 0, "batch_stats": 0},
+        split_rngs={"params": True},
+        length=length,
+        reverse=reverse,
+    )
+    return scan(module, carry, xs)
+
+
+def residual_chain(
+    length: int, module: Residual, x: Float[Array, "b h w c"]
+) -> Float[Array, "b h w c"]:
+    """`length` residual blocks in a row."""
+    return repeat(lambda block, x, _: (block(x), None), module, x, length=length)[0]
