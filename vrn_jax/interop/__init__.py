@@ -1,0 +1,1 @@
+"""Weights files and the names of layers in them."""
