@@ -1,0 +1,1 @@
+"""Photos, landmarks and meshes from and to files."""
