@@ -1,0 +1,106 @@
+"""The command line: what it writes, and one line for every error."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+from PIL import Image
+
+from vrn_jax.cli import main
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def portrait(tmp_path, astronaut) -> Path:
+    path = tmp_path / "me.jpg"
+    Image.fromarray(astronaut[:256, 80:380]).save(path, quality=95)
+    return path
+
+
+def test_infer_without_arguments_makes_a_face(tmp_path):
+    """The first command of the README, in a process of its own."""
+    result = subprocess.run(
+        [sys.executable, str(ROOT / "infer.py")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "astronaut.glb",
+        "astronaut.preview.png",
+    ]
+    mesh = trimesh.load(tmp_path / "astronaut.glb", force="mesh")
+    assert mesh.visual.material.baseColorTexture is not None
+    mesh.merge_vertices(merge_tex=True, merge_norm=True)
+    assert mesh.is_watertight
+    assert mesh.body_count == 1
+    assert mesh.volume > 0
+    assert 0.15 < mesh.extents[1] < 0.25  # metres
+    picture = np.asarray(Image.open(tmp_path / "astronaut.preview.png"))
+    assert picture.shape[2] == 3
+    assert picture.std() > 20
+
+
+def test_reconstruct_writes_where_it_is_told(portrait, tmp_path):
+    out = tmp_path / "new" / "folder" / "face.glb"
+    assert main(["reconstruct", str(portrait), "-o", str(out), "--no-preview"]) == 0
+    assert [path.name for path in out.parent.iterdir()] == ["face.glb"]
+    scene = trimesh.load(out)
+    assert "0.09 m" in scene.metadata["scale"]
+    assert main(["reconstruct", str(portrait), "-o", str(tmp_path), "--no-preview"]) == 0
+    assert (tmp_path / "me.glb").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["absent.jpg"], "no photo at absent.jpg"),
+        (["text.jpg"], "not a picture"),
+        (["grey.png"], "no face found"),
+        (["me.jpg", "-o", "face.xyz"], "does not end in .glb"),
+        (["me.jpg", "--weights", "nothing"], "no weights at nothing"),
+        (["me.jpg", "--weights", "text.jpg"], "cannot read weights"),
+        (["me.jpg", "--landmarks", "text.jpg"], "cannot read landmarks"),
+        (["me.jpg", "--landmarks", "text.jpg", "--box", "1", "2", "3", "4"], "give one"),
+        (["me.jpg", "--box", "9", "9", "1", "1"], "face box"),
+        (["me.jpg", "--threshold", "7"], "between 0 and 1"),
+        (["me.jpg", "-o", "text.jpg/face.glb"], "text.jpg"),
+    ],
+)
+def test_errors_are_one_line(portrait, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(portrait.parent)
+    Path("text.jpg").write_text("hello")
+    Image.new("RGB", (200, 200), "grey").save("grey.png")
+    before = sorted(Path().iterdir())
+    assert main(["reconstruct", *arguments]) == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("vrn: error")]
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert sorted(Path().iterdir()) == before
+
+
+@pytest.mark.parametrize("arguments", [["reconstruct", "--bad-flag"], ["nonsense"], []])
+def test_usage_errors(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["reconstruct", "--help"]])
+def test_help(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 0
+    assert "photo" in capsys.readouterr().out.lower()
+
+
+def test_help_does_not_wait_for_jax():
+    code = "import sys, vrn_jax.cli; sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
