@@ -72,6 +72,14 @@ def test_multiply_adds(config, gmac):
         assert macs / 1e9 < 24.47 / 1.8
 
 
+def test_equal_blocks_are_compiled_once():
+    """The program has the convolutions of each family of blocks, not those of all 86 blocks."""
+    variables, image = abstract(OFFICIAL)
+    program = jax.jit(VRN(OFFICIAL).apply).lower(variables, image).as_text()
+    stem, families, stack, head = 1 + 4 + 3 + 4, 4 * 3, 2, 2
+    assert program.count("stablehlo.convolution(") == stem + families + stack + head
+
+
 @pytest.mark.parametrize("task", ["unguided", "guided", "multitask"])
 def test_output_shapes(task):
     config = ModelConfig(task=task)

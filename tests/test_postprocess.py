@@ -14,8 +14,7 @@ from vrn_jax.postprocess import PostprocessSettings, clean, fill_holes, largest_
 # One compilation serves every mask of a shape.
 fast_largest, fast_fill = jax.jit(largest_component), jax.jit(fill_holes)
 fast_box = jax.jit(postprocess.bounding_box)
-SHAPE = (21, 21, 37)
-"""Of the adversarial volumes."""
+SHAPE = (21, 21, 37)  # of the adversarial volumes
 
 
 def scipy_largest(mask: np.ndarray) -> np.ndarray:
@@ -128,8 +127,7 @@ def test_the_adversaries_are_what_they_claim_to_be():
         name: np.bincount(scipy.ndimage.label(mask)[0].ravel())[1:].tolist()
         for name, mask in VOLUMES.items()
     }
-    assert len(sizes["serpentine"]) == len(sizes["spiral"]) == 1
-    assert len(sizes["shells"]) == 4
+    assert [len(sizes[name]) for name in ("serpentine", "spiral", "shells")] == [1, 1, 4]
     assert sizes["equal components"] == [32, 32]
     filled = scipy.ndimage.binary_fill_holes(VOLUMES["leak over an edge"])
     assert filled[3, 3, 10]
