@@ -10,14 +10,16 @@ from PIL import Image
 
 from vrn_jax.errors import InputError
 from vrn_jax.geometry.mesh import in_metres
+from vrn_jax.io.atomic import writing
 from vrn_jax.io.image import read_photo
 from vrn_jax.io.landmarks import read_landmarks
-from vrn_jax.io.mesh import write_glb
+from vrn_jax.io.mesh import write_mesh
+from vrn_jax.io.raw import read_raw, write_raw
 
 
 def test_glb_read_back(textured, tmp_path):
     path = tmp_path / "ball.glb"
-    write_glb(path, in_metres(textured, 0.002), extras={"scale": "2 mm a pixel"})
+    write_mesh(path, in_metres(textured, 0.002), extras={"scale": "2 mm a pixel"})
     scene = trimesh.load(path)
     assert scene.metadata["scale"] == "2 mm a pixel"
     mesh = trimesh.load(path, force="mesh")
@@ -38,10 +40,75 @@ def test_glb_read_back(textured, tmp_path):
     assert mesh.volume == pytest.approx(4 / 3 * np.pi * 0.08**3, rel=0.01)  # > 0: right-handed
 
 
-def test_glb_takes_metres_only(textured, tmp_path):
-    with pytest.raises(ValueError, match="metres"):
-        write_glb(tmp_path / "ball.glb", textured)
+@pytest.mark.parametrize(("name", "message"), [("ball.glb", "metres"), ("ball.3ds", "ends in")])
+def test_impossible_meshes_leave_no_file(textured, tmp_path, name, message):
+    with pytest.raises(InputError, match=message):
+        write_mesh(tmp_path / name, textured)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", [".obj", ".ply", ".stl"])
+def test_other_formats_read_back(textured, tmp_path, suffix):
+    path = tmp_path / f"ball{suffix}"
+    write_mesh(path, textured)
+    mesh = trimesh.load(path, force="mesh")
+    mesh.merge_vertices(merge_tex=True, merge_norm=True)
+    assert mesh.is_watertight
+    assert mesh.body_count == 1
+    assert mesh.volume == pytest.approx(4 / 3 * np.pi * 40**3, rel=0.01)
+    # In photo pixels with y turned over: the ball's middle (100, 90, -30) is at (100, -90, -30).
+    np.testing.assert_allclose(mesh.bounds.mean(axis=0), [100, -90, -30], atol=0.3)
+    if suffix == ".stl":
+        return
+    # The front's lower left is red, its upper part green.
+    colours = (
+        mesh.visual.to_color().vertex_colors if suffix == ".obj" else mesh.visual.vertex_colors
+    )
+    front = mesh.vertices[:, 2] > -5
+    red = front & (mesh.vertices[:, 0] < 95) & (mesh.vertices[:, 1] < -90)
+    green = front & (mesh.vertices[:, 1] > -70)
+    assert (colours[red, :3].argmax(axis=1) == 0).mean() > 0.95
+    assert (colours[green, :3].argmax(axis=1) == 1).mean() > 0.95
+
+
+def test_obj_names_its_texture(textured, tmp_path):
+    write_mesh(tmp_path / "my face.obj", textured)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "my face.jpg",
+        "my face.mtl",
+        "my face.obj",
+    ]
+    assert "mtllib my face.mtl" in (tmp_path / "my face.obj").read_text()
+    assert "map_Kd my face.jpg" in (tmp_path / "my face.mtl").read_text()
+
+
+def test_raw_volumes_are_the_originals_bytes(tmp_path):
+    volume = np.random.default_rng(0).uniform(0, 1, (192, 192, 200)).astype(np.float32)
+    path = tmp_path / "volume.raw"
+    write_raw(path, volume)
+    data = np.fromfile(path, np.uint8)
+    assert data.size == 200 * 192 * 192
+    row, column, plane = 17, 101, 55
+    assert data[(plane * 192 + row) * 192 + column] == int(volume[row, column, plane] * 255)
+    np.testing.assert_array_equal(read_raw(path), np.floor(volume * 255))
+    path.write_bytes(b"too short")
+    with pytest.raises(InputError, match="7,372,800"):
+        read_raw(path)
+
+
+def test_an_interrupted_file_is_not_there(tmp_path):
+    path = tmp_path / "data.txt"
+    path.write_text("old")
+
+    def interrupted():
+        with writing(path) as partial:
+            partial.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def gradient(mode: str) -> Image.Image:

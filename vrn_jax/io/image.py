@@ -1,21 +1,30 @@
 """Photos in: any file PIL reads, PIL images and arrays -> RGB bytes, upright."""
 
 import os
-import warnings
-from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import UInt8, UInt16
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 
 from vrn_jax.errors import InputError
+from vrn_jax.io.atomic import writing
 
 __all__ = ["MAX_PIXELS", "Photo", "read_photo", "write_png"]
 
-Photo = str | os.PathLike[str] | Image.Image | np.ndarray
 
-MAX_PIXELS = 200_000_000
-"""Larger pictures are refused: they are decompression bombs or do not fit in memory."""
+@runtime_checkable
+class SupportsArray(Protocol):
+    """An array of any library: numpy, JAX, ..."""
+
+    def __array__(self) -> np.ndarray: ...
+
+
+Photo = str | os.PathLike[str] | Image.Image | np.ndarray | SupportsArray
+
+MAX_PIXELS = 170_000_000
+"""Larger pictures are refused, a little before PIL takes them for decompression bombs."""
 
 
 def read_photo(photo: Photo) -> UInt8[np.ndarray, "h w 3"]:
@@ -26,14 +35,14 @@ def read_photo(photo: Photo) -> UInt8[np.ndarray, "h w 3"]:
     Raises:
         InputError: if this is not a picture that can be decoded, or is larger than `MAX_PIXELS`.
     """
-    if isinstance(photo, np.ndarray):
-        return _to_rgb(_from_array(photo))
     if isinstance(photo, Image.Image):
         return _decode(photo, "this image")
+    if not isinstance(photo, str | os.PathLike):
+        if not isinstance(photo, SupportsArray):
+            raise InputError(f"a photo is a path, a PIL image or an array, got {type(photo)}")
+        return _to_rgb(_from_array(np.asarray(photo)))
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(photo)
+        image = Image.open(photo)
     except FileNotFoundError as error:
         raise InputError(f"no photo at {os.fspath(photo)}; check the path") from error
     except UnidentifiedImageError as error:
@@ -72,8 +81,10 @@ def _from_array(array: np.ndarray) -> Image.Image:
 
 def _to_rgb(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
     if image.mode.startswith(("I", "F")):  # 16 bits and more: PIL would clip at 255, so scale
-        values = np.asarray(image, np.float64)
-        top = 65535.0 if image.mode.startswith("I") else max(float(values.max()), 1e-12)
+        values = np.nan_to_num(np.asarray(image, np.float64), posinf=0.0, neginf=0.0)
+        top = max(float(values.max()), 1e-12)
+        if image.mode.startswith("I"):  # which may hold 8 or 16 bits
+            top = 255.0 if top <= 255 else 65535.0
         image = Image.fromarray((values * 255 / top).clip(0, 255).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -81,8 +92,14 @@ def _to_rgb(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
     return np.array(image.convert("RGB"))
 
 
-def write_png(path: str | os.PathLike[str], picture: UInt8[np.ndarray, "h w 3"]) -> None:
-    """Writes a picture, at once or not at all."""
-    partial = Path(f"{os.fspath(path)}.partial")
-    Image.fromarray(picture).save(partial, format="PNG")
-    partial.replace(path)
+def write_png(
+    path: str | os.PathLike[str],
+    picture: UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w"],
+    text: dict[str, str] | None = None,
+) -> None:
+    """Writes a picture of 8 or 16 bits, with text entries, at once or not at all."""
+    info = PngInfo()
+    for key, value in (text or {}).items():
+        info.add_text(key, value)
+    with writing(path) as partial:
+        Image.fromarray(picture).save(partial, format="PNG", pnginfo=info, compress_level=3)

@@ -14,8 +14,9 @@ __all__ = ["read_landmarks"]
 def read_landmarks(path: str | Path) -> Float[np.ndarray, "68 c"]:
     """Points (x, y) or (x, y, z) in photo pixels; an integer is the centre of a pixel.
 
-    By suffix: ``.npy``; ``.json`` (a list of lists); ``.pts`` as the iBUG data sets have it, which
-    counts pixels from 1; anything else as a text of two or three numbers a line.
+    By suffix: ``.npy``; ``.json`` (a list of lists, or what `vrn reconstruct --save json` wrote);
+    ``.pts`` as the iBUG data sets have it, which counts pixels from 1; anything else as a text of
+    two or three numbers a line.
 
     Raises:
         InputError: if the file cannot be read or holds anything but 68 points.
@@ -23,7 +24,7 @@ def read_landmarks(path: str | Path) -> Float[np.ndarray, "68 c"]:
     path = Path(path)
     try:
         points = _parse(path)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, EOFError, KeyError) as error:
         raise InputError(f"cannot read landmarks from {path}: {error}") from error
     if points.shape not in ((68, 2), (68, 3)):
         raise InputError(f"{path} must hold 68 points of 2 or 3 numbers, got {points.shape}")
@@ -35,7 +36,10 @@ def _parse(path: Path) -> np.ndarray:
         return np.asarray(np.load(path, allow_pickle=False), np.float64)
     text = path.read_text()
     if path.suffix == ".json":
-        return np.array(json.loads(text), np.float64)
+        stored = json.loads(text)
+        return np.array(
+            stored["landmarks_ibug68"] if isinstance(stored, dict) else stored, np.float64
+        )
     if path.suffix == ".pts":
         _, brace, rest = text.partition("{")
         if not brace:

@@ -1,59 +1,130 @@
-"""Meshes to files, through trimesh."""
+"""Meshes to files, through trimesh: GLB, OBJ, PLY and STL.
+
+Files are right-handed with y up and z towards the viewer, whatever the frame: a mesh in pixels
+gets its y and its winding turned over on the way out, so that it stands upright in any viewer.
+"""
 
 import os
 from pathlib import Path
 
 import numpy as np
+import scipy.ndimage
 import trimesh
+from jaxtyping import UInt8
 from PIL import Image
 from trimesh.exchange.gltf import export_glb
+from trimesh.exchange.obj import export_obj
 from trimesh.visual import TextureVisuals
-from trimesh.visual.material import PBRMaterial
+from trimesh.visual.material import PBRMaterial, SimpleMaterial
 
-from vrn_jax.geometry.mesh import vertex_normals
+from vrn_jax.errors import InputError
+from vrn_jax.geometry.mesh import vertex_normals, y_flipped
+from vrn_jax.io.atomic import writing
 from vrn_jax.types import Mesh
 
-__all__ = ["write_glb"]
+__all__ = ["MESH_SUFFIXES", "write_mesh"]
+
+MESH_SUFFIXES = (".glb", ".obj", ".ply", ".stl")
 
 
-def write_glb(
+def write_mesh(
     path: str | os.PathLike[str], mesh: Mesh, *, extras: dict[str, str | float] | None = None
 ) -> None:
-    """Writes a mesh in metres as binary glTF 2.0, at once or not at all.
+    """Writes a mesh in the format of the suffix, at once or not at all.
 
-    `extras` go into the file's scene, for programs that look. A texture's vertices are repeated
-    on its seams, so merge vertices by position before asking whether the surface is closed.
+    - ``.glb``: metres only, with the texture. `extras` go into the scene, for programs that look.
+    - ``.obj``: with ``.mtl`` and ``.jpg`` of the same name for the texture.
+    - ``.ply``: with a colour at each vertex.
+    - ``.stl``: the shape alone.
+
+    A texture's vertices are repeated on its seams, so merge vertices by position before asking
+    whether the surface of a GLB or OBJ is closed; PLY and STL have it merged.
 
     Raises:
-        ValueError: if the mesh is not in metres; glTF has no other unit.
+        InputError: if the suffix is none of these, or a GLB is to be written in pixels.
+        OSError: if the file cannot be written.
     """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in MESH_SUFFIXES:
+        raise InputError(f"{path} ends in none of {', '.join(MESH_SUFFIXES)}")
+    if suffix == ".glb" and mesh.frame != "metres":
+        raise InputError(f"GLB files are in metres, got a mesh in {mesh.frame}; see in_metres")
     if mesh.frame != "metres":
-        raise ValueError(f"GLB files are in metres, got a mesh in {mesh.frame}; see in_metres")
-    scene = trimesh.Scene(metadata=dict(extras or {}))
-    scene.add_geometry(_to_trimesh(mesh), geom_name="face", node_name="face")
-    data = export_glb(scene, include_normals=True)
-    partial = Path(f"{os.fspath(path)}.partial")
-    partial.write_bytes(data)
-    partial.replace(path)
+        mesh = y_flipped(mesh)
+    if suffix == ".glb":
+        _write_glb(path, mesh, extras or {})
+    elif suffix == ".obj":
+        _write_obj(path, mesh)
+    else:
+        merged = _merged(mesh)
+        with writing(path) as partial:
+            merged.export(partial, file_type=suffix[1:])
 
 
-def _to_trimesh(mesh: Mesh) -> trimesh.Trimesh:
+def _write_glb(path: Path, mesh: Mesh, extras: dict[str, str | float]) -> None:
     material = PBRMaterial(name="photo", metallicFactor=0.0, roughnessFactor=0.9)
-    visual = None
-    if mesh.uv is not None and mesh.texture is not None:
+    if mesh.texture is not None:
         material.baseColorTexture = Image.fromarray(mesh.texture)
-        visual = TextureVisuals(uv=mesh.uv, material=material)
+    scene = trimesh.Scene(metadata=dict(extras))
+    scene.add_geometry(_textured(mesh, material), geom_name="face", node_name="face")
+    with writing(path) as partial:
+        partial.write_bytes(export_glb(scene, include_normals=True))
+
+
+def _write_obj(path: Path, mesh: Mesh) -> None:
+    """The texture goes first and the OBJ last: who sees the OBJ sees all of it."""
+    if mesh.uv is None or mesh.texture is None:
+        with writing(path) as partial:
+            partial.write_text(
+                export_obj(trimesh.Trimesh(mesh.vertices, mesh.faces, process=False))
+            )
+        return
+    picture, library = path.with_suffix(".jpg"), path.with_suffix(".mtl")
+    with writing(picture) as partial:
+        Image.fromarray(mesh.texture).save(partial, format="JPEG", quality=95)
+    with writing(library) as partial:
+        partial.write_text(
+            f"newmtl photo\nKa 1 1 1\nKd 1 1 1\nKs 0 0 0\nillum 1\nmap_Kd {picture.name}\n"
+        )
+    text = export_obj(
+        _textured(mesh, SimpleMaterial(name="photo")), include_normals=True, write_texture=False
+    )
+    header = f"mtllib {library.name}\nusemtl photo\n"
+    with writing(path) as partial:
+        partial.write_text(header + text)
+
+
+def _textured(mesh: Mesh, material) -> trimesh.Trimesh:
+    visual = None if mesh.uv is None else TextureVisuals(uv=mesh.uv, material=material)
     return trimesh.Trimesh(
         mesh.vertices,
         mesh.faces,
-        vertex_normals=_seamless_normals(mesh),
+        vertex_normals=vertex_normals(mesh),
         visual=visual,
         process=False,
     )
 
 
-def _seamless_normals(mesh: Mesh) -> np.ndarray:
-    """Vertex normals that agree where vertices are repeated, so that no seam is lit as an edge."""
+def _merged(mesh: Mesh) -> trimesh.Trimesh:
+    """The mesh without seams; a texture becomes colours of its vertices."""
     _, first, inverse = np.unique(mesh.vertices, axis=0, return_index=True, return_inverse=True)
-    merged = Mesh(mesh.vertices[first], inverse.reshape(-1)[mesh.faces], mesh.frame)
-    return vertex_normals(merged)[inverse.reshape(-1)]
+    colours = None if mesh.texture is None else _vertex_colours(mesh)[first]
+    return trimesh.Trimesh(
+        mesh.vertices[first],
+        inverse.reshape(-1)[mesh.faces],
+        vertex_colors=colours,
+        process=False,
+    )
+
+
+def _vertex_colours(mesh: Mesh) -> UInt8[np.ndarray, "v 3"]:
+    assert mesh.uv is not None
+    assert mesh.texture is not None
+    height, width = mesh.texture.shape[:2]
+    at = [(1 - mesh.uv[:, 1]) * height - 0.5, mesh.uv[:, 0] * width - 0.5]
+    layers = [
+        scipy.ndimage.map_coordinates(mesh.texture[..., i], at, order=1, mode="nearest")
+        for i in range(3)
+    ]
+    return np.stack(layers, axis=1)
