@@ -11,11 +11,13 @@ from typing import Any, TypeVar
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
 from vrn_jax.config import Norm
 
-__all__ = ["NormRelu", "Residual", "repeat", "residual_chain"]
+__all__ = ["NormRelu", "Pointwise", "Residual", "repeat", "residual_chain"]
 
 Carry = TypeVar("Carry")
 
@@ -51,6 +53,26 @@ class NormRelu(nn.Module):
         return nn.relu(layer(x))
 
 
+class Pointwise(nn.Module):
+    """A 1x1 convolution, with the parameters of `nn.Conv`, as the matrix product that it is.
+
+    Two thirds of the network's convolutions are of this kind. XLA multiplies matrices a quarter
+    faster on CPUs than it convolves with a single pixel, and no slower elsewhere.
+    """
+
+    features: int
+    dtype: jax.typing.DTypeLike | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w features"]:
+        """Multiplies every pixel's channels by one matrix, and adds the bias."""
+        shape = (1, 1, x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        return jnp.einsum("bhwc,co->bhwo", x, kernel[0, 0]) + bias.reshape(1, 1, 1, -1)
+
+
 class Residual(nn.Module):
     """BN-ReLU-conv1x1, BN-ReLU-conv3x3, BN-ReLU-conv1x1, plus the input (He et al. 2016).
 
@@ -66,12 +88,15 @@ class Residual(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w out"]:
         """Adds the three convolutions to the input."""
         y = x
-        layers = ((self.middle, 1), (self.middle, 3), (self.out, 1))
-        for i, (channels, size) in enumerate(layers):
-            y = NormRelu(self.norm, self.dtype, name=f"bn{i}")(y)
-            y = nn.Conv(channels, (size, size), dtype=self.dtype, name=f"conv{i}")(y)
+        layers = (
+            Pointwise(self.middle, self.dtype, name="conv0"),
+            nn.Conv(self.middle, (3, 3), dtype=self.dtype, name="conv1"),
+            Pointwise(self.out, self.dtype, name="conv2"),
+        )
+        for i, convolution in enumerate(layers):
+            y = convolution(NormRelu(self.norm, self.dtype, name=f"bn{i}")(y))
         if x.shape[-1] != self.out:
-            x = nn.Conv(self.out, (1, 1), dtype=self.dtype, name="project")(x)
+            x = Pointwise(self.out, self.dtype, name="project")(x)
         return x + y
 
 

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 
 from vrn_jax.config import ModelConfig, Norm
 from vrn_jax.models.hourglass import Hourglass
-from vrn_jax.models.layers import NormRelu, Residual, repeat
+from vrn_jax.models.layers import NormRelu, Pointwise, Residual, repeat
 
 __all__ = ["STRIDE", "VRN", "Logits", "input_channels"]
 
@@ -96,7 +96,7 @@ class _Stack(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         y = Hourglass(self.features, self.norm, self.dtype, name="hourglass")(x)
         for i in range(2):
-            y = nn.Conv(self.features, (1, 1), dtype=self.dtype, name=f"conv{i}")(y)
+            y = Pointwise(self.features, self.dtype, name=f"conv{i}")(y)
             y = NormRelu(self.norm, self.dtype, name=f"bn{i}")(y)
         return x + y
 
@@ -109,6 +109,6 @@ class _Head(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w out"]:
-        x = nn.Conv(self.features, (1, 1), dtype=self.dtype, name="conv")(x)
+        x = Pointwise(self.features, self.dtype, name="conv")(x)
         x = NormRelu(self.norm, self.dtype, name="bn")(x)
-        return nn.Conv(self.out, (1, 1), dtype=self.dtype, name="out")(x)
+        return Pointwise(self.out, self.dtype, name="out")(x)
