@@ -9,6 +9,7 @@ import pytest
 import trimesh
 from PIL import Image
 
+import vrn_jax
 from vrn_jax.cli import main
 
 ROOT = Path(__file__).parent.parent
@@ -50,12 +51,17 @@ def test_infer_without_arguments_makes_a_face(tmp_path):
 
 def test_reconstruct_writes_where_it_is_told(portrait, tmp_path):
     out = tmp_path / "new" / "folder" / "face.glb"
-    assert main(["reconstruct", str(portrait), "-o", str(out), "--no-preview"]) == 0
+    assert main(["reconstruct", str(portrait), "-o", str(out), "--save", "glb"]) == 0
     assert [path.name for path in out.parent.iterdir()] == ["face.glb"]
     scene = trimesh.load(out)
     assert "0.09 m" in scene.metadata["scale"]
-    assert main(["reconstruct", str(portrait), "-o", str(tmp_path), "--no-preview"]) == 0
-    assert (tmp_path / "me.glb").is_file()
+    folder = tmp_path / "meshes"
+    assert main(["reconstruct", str(portrait), "-o", str(folder), "--save", "ply", "stl"]) == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["me.ply", "me.stl"]
+    # A mesh file as output asks for its kind, whatever is saved by default.
+    assert main(["reconstruct", str(portrait), "-o", str(folder / "a.b.obj")]) == 0
+    assert (folder / "a.b.obj").is_file()
+    assert (folder / "a.b.preview.png").is_file()
 
 
 @pytest.mark.parametrize(
@@ -64,12 +70,17 @@ def test_reconstruct_writes_where_it_is_told(portrait, tmp_path):
         (["absent.jpg"], "no photo at absent.jpg"),
         (["text.jpg"], "not a picture"),
         (["grey.png"], "no face found"),
-        (["me.jpg", "-o", "face.xyz"], "does not end in .glb"),
+        (["me.jpg", "-o", "face.xyz"], "ends in none of .glb"),
+        (["*.nothing"], "no pictures in *.nothing"),
+        (["me.jpg", "grey.png", "--box", "1", "2", "3", "4"], "for one photo"),
+        (["me.jpg", "--faces", "2"], "at least 4 faces"),
         (["me.jpg", "--weights", "nothing"], "no weights at nothing"),
         (["me.jpg", "--weights", "text.jpg"], "cannot read weights"),
         (["me.jpg", "--landmarks", "text.jpg"], "cannot read landmarks"),
         (["me.jpg", "--landmarks", "text.jpg", "--box", "1", "2", "3", "4"], "give one"),
+        (["me.jpg", "--landmarks", "object.json"], "cannot read landmarks"),
         (["me.jpg", "--box", "9", "9", "1", "1"], "face box"),
+        (["me.jpg", "--box", "0", "0", "1e300", "1e300"], "cannot be a face's"),
         (["me.jpg", "--threshold", "7"], "between 0 and 1"),
         (["me.jpg", "-o", "text.jpg/face.glb"], "text.jpg"),
     ],
@@ -77,13 +88,45 @@ def test_reconstruct_writes_where_it_is_told(portrait, tmp_path):
 def test_errors_are_one_line(portrait, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(portrait.parent)
     Path("text.jpg").write_text("hello")
+    Path("object.json").write_text('{"points": 3}')
     Image.new("RGB", (200, 200), "grey").save("grey.png")
     before = sorted(Path().iterdir())
     assert main(["reconstruct", *arguments]) == 1
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("vrn: error")]
-    assert len(lines) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("vrn: error: ")
     assert message in lines[0]
     assert sorted(Path().iterdir()) == before
+
+
+def test_many_photos(portrait, monkeypatch, capsys, astronaut):
+    """One bad photo does not stop the others; a second run does only what is left."""
+    monkeypatch.chdir(portrait.parent)
+    Path("photos").mkdir()
+    for name in ("a.jpg", "b.png", "a.png"):
+        Image.fromarray(astronaut[:256, 80:380]).save(f"photos/{name}")
+    Path("photos/bad.jpg").write_text("hello")
+    command = ["reconstruct", "photos", "-o", "out", "--save", "stl", "--faces", "1000"]
+    assert main(command) == 1
+    out, err = capsys.readouterr()
+    assert "photos/bad.jpg is not a picture" in err
+    assert out.split()[:3] == ["photos", "done", "3"]
+    made = ["a_jpg.stl", "a_png.stl", "b.stl"]
+    written = sorted(path.name for path in Path("out").iterdir())
+    assert written == [*made[:2], "b.stl", "contact-sheet.jpg", "vrn-run.jsonl"]
+    times = [Path("out", name).stat().st_mtime_ns for name in made]
+    Path("out/b.stl").unlink()
+    Path("photos/bad.jpg").unlink()
+    with Path("out/vrn-run.jsonl").open("a") as journal:
+        journal.write('{"photo": "photos/a.jpg", "state": [1')  # as a crash would leave it
+    assert main([*command, "--resume"]) == 0
+    out, _ = capsys.readouterr()
+    assert out.split()[:3] == ["photos", "done", "1"]
+    assert Path("out/b.stl").is_file()
+    assert [Path("out", name).stat().st_mtime_ns for name in made[:2]] == times[:2]
+    # Other settings make everything anew.
+    assert main([*command[:-1], "500", "--resume"]) == 0
+    assert capsys.readouterr().out.split()[:3] == ["photos", "done", "3"]
 
 
 @pytest.mark.parametrize("arguments", [["reconstruct", "--bad-flag"], ["nonsense"], []])
@@ -91,6 +134,11 @@ def test_usage_errors(arguments, capsys):
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code == 2
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert vrn_jax.__version__ in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["reconstruct", "--help"]])

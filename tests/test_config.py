@@ -5,7 +5,7 @@ import pytest
 
 from vrn_jax.config import ModelConfig, from_dict
 from vrn_jax.geometry.grid import VolumeGrid
-from vrn_jax.interop.weights import WeightsInfo
+from vrn_jax.interop.info import WeightsInfo
 
 
 def test_nested_settings_survive_json():

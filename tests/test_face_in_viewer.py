@@ -13,7 +13,7 @@ from glb_viewer import BACKGROUND, GlbViewer, silhouette_iou
 import vrn_jax
 from vrn_jax.geometry.mesh import in_metres
 from vrn_jax.geometry.texture import texture_from_photo
-from vrn_jax.io.mesh import write_glb
+from vrn_jax.io.mesh import write_mesh
 from vrn_jax.preview import render
 
 pytestmark = pytest.mark.browser
@@ -30,7 +30,7 @@ def face(astronaut_face) -> vrn_jax.Mesh:
 @pytest.fixture(scope="module")
 def face_glb(face, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("face") / "face.glb"
-    write_glb(path, face, extras={"scale": "outer eye corners are 0.09 m apart"})
+    write_mesh(path, face, extras={"scale": "outer eye corners are 0.09 m apart"})
     return path
 
 

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import trimesh
@@ -9,12 +10,15 @@ from reference_vrn import ReferenceVRN
 
 import vrn_jax
 from vrn_jax.geometry.mesh import in_metres, moved, outer_eye_distance
+from vrn_jax.geometry.pose import MEAN_LANDMARKS
 from vrn_jax.geometry.rasterize import interpolate, rasterize
 from vrn_jax.geometry.texture import texture_from_photo
 from vrn_jax.geometry.transforms import similarity
 from vrn_jax.interop.mapping import layer_tensors
 from vrn_jax.interop.weights import load_weights
 from vrn_jax.preview import render
+
+FACE = MEAN_LANDMARKS * 100 + 250
 
 
 def closed(mesh: vrn_jax.Mesh) -> trimesh.Trimesh:
@@ -109,6 +113,35 @@ def test_volumes_are_the_networks_own(reconstructor, astronaut_face):
         np.testing.assert_allclose(volumes[0][corner], 1 / (1 + np.exp(-logits[corner])), atol=1e-3)
 
 
+@pytest.mark.parametrize(
+    "crops",
+    [
+        np.zeros((1, 192, 192, 3), np.float32),
+        np.zeros((192, 192, 3), np.uint8),
+        np.zeros((1, 64, 64, 3), np.uint8),
+    ],
+)
+def test_wrong_crops_are_refused(reconstructor, crops):
+    with pytest.raises(vrn_jax.InputError, match=r"b 192 192 3.*got"):
+        reconstructor.volumes(crops)
+
+
+def test_jax_arrays_are_photos(reconstructor, astronaut, astronaut_face):
+    (face,) = reconstructor(jnp.asarray(astronaut), landmarks=astronaut_face.landmarks)
+    np.testing.assert_allclose(face.mesh.vertices, astronaut_face.mesh.vertices, atol=1e-3)
+
+
+def test_saving_by_suffix(astronaut_face, tmp_path):
+    for name in ("me.glb", "me.PLY", "me.preview.png", "me.depth.png", "me.json"):
+        vrn_jax.save(astronaut_face, tmp_path / name)
+        made = {path.name.lower() for path in tmp_path.iterdir()}
+        assert name.lower() in made
+    with pytest.raises(vrn_jax.InputError, match=r"none of \.glb"):
+        vrn_jax.save(astronaut_face, tmp_path / "me.png")
+    assert f"{len(astronaut_face.mesh.vertices)} vertices" in repr(astronaut_face)
+    assert len(repr(astronaut_face)) < 200
+
+
 def test_a_group_photo_gives_every_face(reconstructor, astronaut):
     pair = np.concatenate([astronaut[:256, 80:380], astronaut[:256, 380:79:-1]], axis=1)
     faces = reconstructor(pair)
@@ -156,6 +189,9 @@ def test_textured_from_the_front_it_is_the_photo(astronaut_face):
         ({"photo": "/no/such/file.jpg"}, vrn_jax.InputError, "no photo"),
         ({"landmarks": np.zeros((5, 2))}, vrn_jax.InputError, r"\[68 2\]"),
         ({"landmarks": np.full((68, 2), np.nan)}, vrn_jax.InputError, "NaN"),
+        ({"landmarks": FACE, "box": (1, 2, 3, 4)}, vrn_jax.InputError, "give one"),
+        ({"landmarks": FACE[:, [1, 0, 2]] * [1, 0.01, 0]}, vrn_jax.InputError, "iBUG's order"),
+        ({"landmarks": [[1, 2], [3]]}, vrn_jax.InputError, "something else"),
         ({"box": (1, 2, 3)}, vrn_jax.InputError, "left, top, right, bottom"),
         ({"box": (10, 10, 10, 20)}, vrn_jax.InputError, "face box"),
         ({"box": (-900, -900, -800, -800)}, vrn_jax.InputError, "outside"),

@@ -10,10 +10,12 @@ import pytest
 import safetensors.numpy
 from test_models import SMALL, random_variables
 
+from vrn_jax.config import ModelConfig
 from vrn_jax.errors import WeightsError
 from vrn_jax.geometry.grid import VolumeGrid
+from vrn_jax.interop.info import WeightsInfo
 from vrn_jax.interop.mapping import layer_tensors, variables_from_layers
-from vrn_jax.interop.weights import Weights, WeightsInfo, load_weights, save_weights
+from vrn_jax.interop.weights import Weights, load_weights, save_weights
 from vrn_jax.models.vrn import VRN
 
 GOLDEN = Path(__file__).parent / "golden" / "default_weights.npz"
@@ -21,7 +23,7 @@ GOLDEN = Path(__file__).parent / "golden" / "default_weights.npz"
 
 @pytest.fixture(scope="module")
 def small() -> Weights:
-    info = WeightsInfo("small", "CC0-1.0", "made up", SMALL, VolumeGrid(), norm="image")
+    info = WeightsInfo("small", "CC0-1.0", "made up", SMALL, VolumeGrid(planes=6), norm="image")
     return Weights(info, random_variables(SMALL))
 
 
@@ -102,6 +104,12 @@ def change_header(path: Path, header: dict | str) -> None:
         ({"format": 99}, "format 99"),
         ({"norm": "instance"}, "norm must be one of"),
         ({"colour": "bgr"}, "no field colour"),
+        ({"norm": "batch"}, "may not depend on its batch"),
+        ({"threshold": 7.0}, "threshold must lie"),
+        ({"input_scale": float("nan")}, "must be finite"),
+        ({"grid": {"planes": 100}}, "the network's"),
+        ('{"format": 1}', "lacks grid, licence, model, name"),
+        ("[" * 100_000, "not understood"),
     ],
 )
 def test_unknown_headers_are_refused(small_file, header, message):
@@ -123,11 +131,14 @@ def test_all_wrong_tensors_are_listed_at_once(small):
     del layers["head.out.bias"]
     with pytest.raises(WeightsError) as caught:
         variables_from_layers(layers, SMALL)
-    message = str(caught.value)
-    assert "3 differences" in message
-    assert "missing head.out.bias" in message
-    assert "left over surplus" in message
-    assert "stem.conv.kernel is (7, 7, 4, 64), expected (7, 7, 3, 64)" in message
+    assert caught.value.problems == (
+        "missing head.out.bias",
+        "left over surplus",
+        "stem.conv.kernel is (7, 7, 4, 64), expected (7, 7, 3, 64)",
+    )
+    with pytest.raises(WeightsError, match="and 853 more") as many:
+        variables_from_layers({}, ModelConfig(stacks=1))
+    assert "\n" not in str(many.value)
 
 
 def test_unknown_names_list_the_known_ones():

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vrn_jax.errors import InputError, NoFaceError, VrnError, WeightsError
-    from vrn_jax.inference import Reconstruction, Reconstructor, load
+    from vrn_jax.inference import Reconstructor, load
+    from vrn_jax.outputs import save
+    from vrn_jax.reconstruction import Reconstruction
     from vrn_jax.types import Face, FaceCrop, Mesh
 
 __version__ = "0.1.0"
@@ -20,16 +22,18 @@ _HOMES = {
     "NoFaceError": "vrn_jax.errors",
     "VrnError": "vrn_jax.errors",
     "WeightsError": "vrn_jax.errors",
-    "Reconstruction": "vrn_jax.inference",
     "Reconstructor": "vrn_jax.inference",
     "load": "vrn_jax.inference",
+    "save": "vrn_jax.outputs",
     "Face": "vrn_jax.types",
     "FaceCrop": "vrn_jax.types",
     "Mesh": "vrn_jax.types",
+    "Reconstruction": "vrn_jax.reconstruction",
 }
 
 __all__ = [  # noqa: RUF022 (by how often they are needed)
     "load",
+    "save",
     "Reconstructor",
     "Reconstruction",
     "Mesh",

@@ -1,48 +1,87 @@
 """The command line: `vrn COMMAND`. Errors are one line on standard error, never a traceback."""
 
 import contextlib
+import json
 import os
 import sys
 import tempfile
+import time
+import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import tyro
+from PIL import Image
 
+from vrn_jax import __version__
 from vrn_jax.errors import InputError, VrnError
+from vrn_jax.outputs import OutputSettings
 
 if TYPE_CHECKING:
-    from vrn_jax.inference import Reconstruction
+    from vrn_jax.inference import Reconstructor
+    from vrn_jax.runs import Job, Result
 
 __all__ = ["Reconstruct", "main"]
 
 
 @dataclass(frozen=True)
 class Reconstruct:
-    """Make a textured 3D mesh (GLB) of every face in a photo, and a preview picture beside it."""
+    """Make a textured 3D mesh of every face in photos."""
 
-    photo: tyro.conf.Positional[Path | None] = None
-    """Picture file. Without one, the portrait that comes with scikit-image is used."""
+    photos: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Pictures, folders of pictures, or patterns. Without any, the portrait that comes with
+    scikit-image is used."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    """File ending in .glb, or a folder. Default: the photo's name in the current folder. Further
-    faces of the same photo get -2, -3, ... before the suffix."""
+    """For one photo a mesh file (.glb, .obj, .ply, .stl), else a folder. Default: the current
+    folder. Files are named after their photo; further faces of it get -2, -3, ..."""
+    files: tyro.conf.OmitArgPrefixes[OutputSettings] = field(default_factory=OutputSettings)
     weights: str = "default"
     """Name of embedded weights, or a .safetensors file."""
     box: tuple[float, float, float, float] | None = None
-    """The face's left, top, right and bottom in photo pixels (brows to chin); skips detection."""
+    """The face's left, top, right and bottom in pixels of the one photo (brows to chin)."""
     landmarks: Path | None = None
-    """File of 68 iBUG points in photo pixels (.npy, .json, .pts, text); skips detection."""
+    """File of 68 iBUG points in pixels of the one photo (.npy, .json, .pts, text)."""
     threshold: float | None = None
     """Occupancy at the surface, 0 to 1. Default: that of the weights."""
-    smooth: float = 1.5
+    sigma_px: float = 1.5
     """Gaussian smoothing of the volume, sigma in crop pixels; 0 for none."""
     mirror: bool = False
     """Average with the mirrored photo's volume: a little better, twice the time."""
-    preview: bool = True
-    """Also write NAME.preview.png: the photo, and the mesh from three sides."""
+    resume: bool = False
+    """Of many photos, skip those that an earlier run finished with the same settings."""
+
+
+@dataclass(frozen=True)
+class BenchInference:
+    """Time every part of reconstructing the portrait that comes with scikit-image, beside peers."""
+
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """JSON file to write; without one the numbers are printed."""
+
+
+@dataclass(frozen=True)
+class BenchDetection:
+    """Measure how many faces are found when photos are turned, shrunk, cut, covered or blurred."""
+
+    folder: tyro.conf.Positional[Path]
+    """Photos with one face each."""
+    limit: int | None = None
+    """Use so many of them, evenly spread."""
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """JSON file to write; without one the numbers are printed."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Measure speed or recall on this machine."""
+
+    what: (
+        Annotated[BenchInference, tyro.conf.subcommand("inference")]
+        | Annotated[BenchDetection, tyro.conf.subcommand("detection")]
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,88 +89,163 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0: done. 1: something given cannot be used, the message says what. 2: usage. 130: interrupted.
     """
+    if list(sys.argv[1:] if arguments is None else arguments) == ["--version"]:
+        print(f"vrn_jax {__version__}")
+        return 0
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # read_photo checks
     command = tyro.extras.subcommand_cli_from_dict(
-        {"reconstruct": Reconstruct},
+        {"reconstruct": Reconstruct, "bench": Bench},
         prog="vrn",
         description="3D faces from photos (VRN, ICCV 2017).",
         args=arguments,
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
     )
     try:
-        reconstruct(command)
+        return reconstruct(command) if isinstance(command, Reconstruct) else bench(command.what)
     except (VrnError, OSError) as error:
         print(f"vrn: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("vrn: interrupted", file=sys.stderr)
         return 130
-    return 0
 
 
-def reconstruct(options: Reconstruct) -> None:
+def reconstruct(options: Reconstruct) -> int:
     """Does what `vrn reconstruct` says. Raises VrnError or OSError."""
     if options.box is not None and options.landmarks is not None:
         raise InputError("got both --box and --landmarks; give one, they say the same thing")
-    target = _output_file(options.photo, options.output)
+    _keep_compiled_programs()
     # Imports wait until the arguments are known to be good: JAX takes seconds.
-    from vrn_jax.detection import FaceDetector
-    from vrn_jax.inference import load
+    from vrn_jax.runs import find_photos, plan
+
+    photos = find_photos(options.photos)
+    if len(photos) > 1 or any(Path(name).is_dir() for name in options.photos):
+        if options.box is not None or options.landmarks is not None:
+            raise InputError(f"--box and --landmarks are for one photo, got {len(photos)}")
+        folder = _folder(options.output or Path())
+        return _reconstruct_many(options, plan(photos, folder), folder)
+    return _reconstruct_one(options, photos[0] if photos else None)
+
+
+def bench(options: BenchInference | BenchDetection) -> int:
+    """Does what `vrn bench` says. Raises VrnError or OSError."""
+    from vrn_jax.io.atomic import writing
+
+    if isinstance(options, BenchInference):
+        from vrn_jax.bench.inference import measure_inference
+
+        numbers = measure_inference(_astronaut())
+    else:
+        from vrn_jax.bench.detection import measure_recall
+
+        numbers = measure_recall(options.folder, limit=options.limit)
+    text = json.dumps(numbers, indent=1)
+    if options.output is None:
+        print(text)
+    else:
+        with writing(options.output) as partial:
+            partial.write_text(text + "\n")
+    return 0
+
+
+def _reconstruct_one(options: Reconstruct, photo: Path | None) -> int:
+    stem, settings = _single_target(options, photo.stem if photo else "astronaut")
     from vrn_jax.io.image import read_photo
     from vrn_jax.io.landmarks import read_landmarks
+    from vrn_jax.outputs import write_outputs
 
-    photo = read_photo(options.photo) if options.photo else _astronaut()
+    pixels = read_photo(photo) if photo else _astronaut()
     landmarks = read_landmarks(options.landmarks) if options.landmarks else None
+    reconstructor = _reconstructor(options, detect=landmarks is None and options.box is None)
+    faces = reconstructor(pixels, landmarks=landmarks, box=options.box)
+    for number, face in enumerate(faces, 1):
+        own = stem if number == 1 else stem.with_name(f"{stem.name}-{number}")
+        for path in write_outputs(face, own, settings):
+            print(path)
+    return 0
+
+
+def _reconstruct_many(options: Reconstruct, jobs: "list[Job]", folder: Path) -> int:
+    from tqdm import tqdm
+
+    from vrn_jax.runs import Journal, run, write_contact_sheet
+
+    journal = Journal(folder, replace(options, photos=(), output=None, resume=False))
+    finished = journal.finished(jobs) if options.resume else set()
+    todo = [job for job in jobs if job.photo not in finished]
+    results: list[Result] = []
+    start = time.perf_counter()
+    with tqdm(total=len(todo), unit="photo", disable=None) as bar:
+
+        def on_result(result: "Result") -> None:
+            results.append(result)
+            if result.error is None:
+                journal.note(result)
+            else:
+                bar.write(f"{result.job.photo}: {result.error}", file=sys.stderr)
+            bar.update()
+
+        if todo:
+            run(todo, _reconstructor(options), options.files, on_result=on_result)
+    tiles = [tile for result in results for tile in result.tiles]
+    if tiles:
+        write_contact_sheet(folder / "contact-sheet.jpg", tiles, columns=3)
+    failed = [result for result in results if result.error is not None]
+    seconds = time.perf_counter() - start
+    print(f"photos done     {len(results) - len(failed):6}   faces {len(tiles)}")
+    print(f"photos failed   {len(failed):6}")
+    print(f"photos skipped  {len(finished):6}   finished before")
+    print(f"seconds         {seconds:6.1f}   {len(results) / max(seconds, 1e-9):.2f} photos/s")
+    print(f"written to      {folder.resolve()}" + ("/contact-sheet.jpg, ..." if tiles else ""))
+    return 1 if failed else 0
+
+
+def _reconstructor(options: Reconstruct, *, detect: bool = True) -> "Reconstructor":
+    from vrn_jax.detection import FaceDetector
+    from vrn_jax.inference import load
+
     detector = None
-    if landmarks is None and options.box is None:
+    if detect:
         with _without_info_lines():
             detector = FaceDetector()
-    reconstructor = load(
+    return load(
         options.weights,
         threshold=options.threshold,
-        sigma_px=options.smooth,
+        sigma_px=options.sigma_px,
         mirror=options.mirror,
         detector=detector,
     )
-    faces = reconstructor(photo, landmarks=landmarks, box=options.box)
-    for number, face in enumerate(faces, 1):
-        path = target if number == 1 else target.with_stem(f"{target.stem}-{number}")
-        _write(face, path, options, reconstructor.info)
 
 
-def _write(face: "Reconstruction", path: Path, options: Reconstruct, info) -> None:
-    from vrn_jax.geometry.mesh import OUTER_EYE_METRES, in_metres
-    from vrn_jax.geometry.texture import texture_from_photo
-    from vrn_jax.io.image import write_png
-    from vrn_jax.io.mesh import write_glb
-    from vrn_jax.preview import preview
-
-    textured = texture_from_photo(face.mesh, face.photo)
-    extras = {
-        "generator": "vrn_jax",
-        "weights": info.name,
-        "weights_sha256": info.sha256,
-        "scale": f"outer eye corners are {OUTER_EYE_METRES} m apart",
-        "photo_pixels_per_metre": 1 / face.metres_per_pixel,
-    }
-    write_glb(path, in_metres(textured, face.metres_per_pixel), extras=extras)
-    print(f"{path}: {len(face.mesh.vertices):,} vertices, {len(face.mesh.faces):,} faces")
-    if options.preview:
-        picture = path.with_suffix(".preview.png")
-        write_png(picture, preview(face, textured))
-        print(f"{picture}: look at it")
+def _single_target(options: Reconstruct, name: str) -> tuple[Path, OutputSettings]:
+    """Where the files of the one photo go, without suffix. A mesh file as -o asks for that kind."""
+    target, settings = options.output, options.files
+    if target is None or target.is_dir() or not target.suffix:
+        return _folder(target or Path()) / name, settings
+    kind = target.suffix.lower()[1:]
+    if kind not in ("glb", "obj", "ply", "stl"):
+        raise InputError(f"{target} ends in none of .glb, .obj, .ply, .stl; or give a folder")
+    if kind not in settings.save:
+        others = tuple(k for k in settings.save if k not in ("glb", "obj", "ply", "stl"))
+        settings = replace(settings, save=(kind, *others))
+    return _folder(target.parent) / target.stem, settings
 
 
-def _output_file(photo: Path | None, output: Path | None) -> Path:
-    """The .glb to write; its folder is made, and must be writable before any work is done."""
-    name = f"{photo.stem if photo else 'astronaut'}.glb"
-    target = Path(name) if output is None else output
-    if target.is_dir() or not target.suffix:
-        target = target / name
-    elif target.suffix.lower() != ".glb":
-        raise InputError(f"{target} does not end in .glb; meshes are written as GLB")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if not os.access(target.parent, os.W_OK) or target.is_dir():
-        raise InputError(f"cannot write {target}; give another place with -o")
-    return target
+def _folder(path: Path) -> Path:
+    """The folder, which may not exist yet but must be possible to write, known before any work."""
+    there = path.absolute()
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise InputError(f"cannot write to {path}: {there} is no folder, or not writable")
+    return path
+
+
+def _keep_compiled_programs() -> None:
+    """Lets JAX keep what it compiles in the user's cache folder, unless the user has said where."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(base, "vrn_jax")))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
 
 @contextlib.contextmanager

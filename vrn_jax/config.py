@@ -45,7 +45,7 @@ class ModelConfig:
 def from_dict(cls: type[T], values: Any) -> T:
     """Rebuilds the frozen dataclass `cls` from the dict that `dataclasses.asdict` made of it.
 
-    Nested dataclasses are rebuilt, lists become tuples where the field says so.
+    Nested dataclasses are rebuilt.
 
     Raises:
         ValueError: on an unknown field, a missing one, or a value its Literal type does not allow.
@@ -57,10 +57,14 @@ def from_dict(cls: type[T], values: Any) -> T:
         raise ValueError(
             f"{cls.__name__} has no field {', '.join(unknown)}; it has {sorted(hints)}"
         )
-    try:
-        return cls(**{name: _rebuild(hints[name], name, value) for name, value in values.items()})
-    except TypeError as error:
-        raise ValueError(f"{cls.__name__} cannot be built from {values}: {error}") from error
+    fields = dataclasses.fields(typing.cast(Any, cls))
+    if missing := sorted(f.name for f in fields if _is_required(f) and f.name not in values):
+        raise ValueError(f"{cls.__name__} lacks {', '.join(missing)}")
+    return cls(**{name: _rebuild(hints[name], name, value) for name, value in values.items()})
+
+
+def _is_required(field: dataclasses.Field) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
 def _rebuild(hint: Any, name: str, value: Any) -> Any:
@@ -69,8 +73,6 @@ def _rebuild(hint: Any, name: str, value: Any) -> Any:
     origin = typing.get_origin(hint)
     if origin is Literal and value not in typing.get_args(hint):
         raise ValueError(f"{name} must be one of {typing.get_args(hint)}, got {value!r}")
-    if origin is tuple and isinstance(value, list):
-        return tuple(value)
     if hint in (int, float, str, bool) and not isinstance(
         value, (int, float) if hint is float else hint
     ):

@@ -16,4 +16,11 @@ class NoFaceError(InputError):
 
 
 class WeightsError(VrnError):
-    """A weights file that is damaged, incomplete or made for another network."""
+    """A weights file that is damaged, incomplete or made for another network.
+
+    `problems` lists every tensor that does not fit; the message names the first few.
+    """
+
+    def __init__(self, message: str, problems: tuple[str, ...] = ()):
+        super().__init__(message)
+        self.problems = problems

@@ -1,13 +1,12 @@
 """A photo in, faces out: detection, crop, compiled network and clean-up, mesh."""
 
+import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
-from typing import cast
+from functools import cached_property
+from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
@@ -16,16 +15,17 @@ from vrn_jax.errors import InputError, NoFaceError
 from vrn_jax.geometry.crop import BOX_SIDE, crop_face, landmark_box, quarter_turns
 from vrn_jax.geometry.isosurface import isosurface
 from vrn_jax.geometry.mesh import OUTER_EYE_METRES, moved, outer_eye_distance
-from vrn_jax.geometry.resample import upsample
 from vrn_jax.geometry.transforms import apply_similarity, similarity_scale
-from vrn_jax.interop.weights import Weights, WeightsInfo, load_weights
+from vrn_jax.interop.info import WeightsInfo
+from vrn_jax.interop.weights import Weights, load_weights
 from vrn_jax.io.image import Photo, read_photo
-from vrn_jax.models.guidance import landmark_channels, mirrored_landmarks
-from vrn_jax.models.vrn import STRIDE, VRN, Logits
-from vrn_jax.postprocess import Cleaned, PostprocessSettings, clean
+from vrn_jax.models.vrn import VRN
+from vrn_jax.postprocess import Cleaned, PostprocessSettings
+from vrn_jax.programs import cleaned_volumes, network_logits, probabilities
+from vrn_jax.reconstruction import Reconstruction
 from vrn_jax.types import Face, FaceCrop, Mesh
 
-__all__ = ["Reconstruction", "Reconstructor", "load"]
+__all__ = ["Reconstructor", "Started", "load"]
 
 BOX_SIDE_IN_EYE_DISTANCES = 1.54
 """Geometric mean of the landmark box's sides over the outer eye distance, for faces known by their
@@ -34,33 +34,35 @@ box alone: median of 774 near-frontal portraits (standard deviation 0.05)."""
 _BOX_ROUNDING = 32  # voxels; boxes cut out on the device come in few shapes, each compiled once
 
 
-@dataclass(frozen=True)
-class Reconstruction:
-    """One face of a photo.
-
-    `mesh` is in photo pixels (x right, y down, z towards the viewer, all in that unit; z = 0 is the
-    point the grid of the weights says, by rule the front-most) and watertight. `occupancy` is the
-    cleaned volume, 0..1, on the device. `landmarks` (photo pixels; x y, and z where known) are
-    None where only a box was given. `metres_per_pixel` sizes the face so that its outer eye corners
-    are 90 mm apart.
-    """
-
-    mesh: Mesh
-    occupancy: Float[Array, "h w d"]
-    crop: FaceCrop
-    landmarks: Float[np.ndarray, "68 c"] | None
-    box: Float[np.ndarray, " 4"]
-    metres_per_pixel: float
-    photo: UInt8[np.ndarray, "photo_h photo_w 3"]
-
-
-def load(weights: str | os.PathLike[str] = "default", **settings) -> "Reconstructor":
-    """A `Reconstructor` with named weights or those of a file; `settings` are its keywords.
+def load(
+    weights: str | os.PathLike[str] = "default",
+    *,
+    threshold: float | None = None,
+    mirror: bool = False,
+    sigma_px: float = 1.5,
+    detector: Callable[[np.ndarray], list[Face]] | None = None,
+) -> "Reconstructor":
+    """A `Reconstructor`, which see, with named weights or those of a file.
 
     Raises:
         WeightsError: if the weights cannot be read.
+        InputError: if a setting is out of its range.
     """
-    return Reconstructor(load_weights(weights), **settings)
+    return Reconstructor(
+        load_weights(weights),
+        threshold=threshold,
+        mirror=mirror,
+        sigma_px=sigma_px,
+        detector=detector,
+    )
+
+
+class Started(NamedTuple):
+    """Faces, the photos they are in, and the work under way on the device."""
+
+    faces: Sequence[tuple[UInt8[np.ndarray, "_ _ 3"], Face]]
+    crops: list[FaceCrop]
+    cleaned: Cleaned
 
 
 class Reconstructor:
@@ -122,67 +124,114 @@ class Reconstructor:
             InputError: if the photo, landmarks or box cannot be used, or the volume is empty.
         """
         pixels = read_photo(photo)
+        faces = self.find_faces(pixels, landmarks, box)
+        started = self.start([(pixels, face) for face in faces])
+        return self.finish(started, range(len(faces)))
+
+    def find_faces(
+        self,
+        pixels: UInt8[np.ndarray, "h w 3"],
+        landmarks: np.ndarray | Sequence[Sequence[float]] | None = None,
+        box: np.ndarray | Sequence[float] | None = None,
+    ) -> list[Face]:
+        """The faces of a photo, the largest first, or the one given by landmarks or box.
+
+        Raises:
+            NoFaceError: if no face is found.
+            InputError: if landmarks or box are not what they should be.
+        """
+        if landmarks is not None and box is not None:
+            raise InputError("got both landmarks and a box; give one, they say the same thing")
         if landmarks is not None:
-            return [self._reconstruct(pixels, *_given_landmarks(landmarks))]
+            return [_face_of_landmarks(landmarks)]
         if box is not None:
-            return [self._reconstruct(pixels, _given_box(box), None)]
+            return [_face_of_box(box)]
         faces = self._detector(pixels)
         if not faces:
             raise NoFaceError(
                 f"no face found in this photo of {pixels.shape[1]} x {pixels.shape[0]} pixels; "
                 "give its place by hand (landmarks or box), or a photo that shows it larger"
             )
-        return [self._reconstruct(pixels, face.box, face.landmarks) for face in faces]
+        return faces
+
+    def start(self, faces: Sequence[tuple[UInt8[np.ndarray, "_ _ 3"], Face]]) -> Started:
+        """Cuts faces out of their photos and sets network and clean-up going, without waiting.
+
+        Batches are padded to 1, 4, 16, ... so that few shapes are ever compiled.
+        """
+        crops = [crop_face(pixels, face.box, _turns(face)) for pixels, face in faces]
+        size = 1
+        while size < len(faces):
+            size *= 4
+        padded = [min(i, len(faces) - 1) for i in range(size)]
+        images = np.stack([crops[i].image for i in padded])
+        points = None
+        if self.info.model.task == "guided":
+            points = np.stack([_landmarks_on_crop(faces[i][1], crops[i]) for i in padded])
+        cleaned = cleaned_volumes(
+            self._model, self.info, self._settings, self._mirror, self._variables, images, points
+        )
+        return Started(faces, crops, cleaned)
+
+    def finish(self, started: Started, indices: Sequence[int]) -> list[Reconstruction]:
+        """Waits for the device, and meshes these faces on the host.
+
+        A face whose volume is empty is left out, unless all are.
+
+        Raises:
+            InputError: if all volumes are empty.
+        """
+        results, problem = [], None
+        for index in indices:
+            try:
+                results.append(self._finish(started, index))
+            except InputError as error:
+                problem = error
+        if problem is not None and not results:
+            raise problem
+        return results
+
+    def _finish(self, started: Started, index: int) -> Reconstruction:
+        (pixels, face), crop, cleaned = started.faces[index], started.crops[index], started.cleaned
+        photo_from_crop = np.linalg.inv(crop.crop_from_photo)
+        eye_distance = BOX_SIDE / BOX_SIDE_IN_EYE_DISTANCES * similarity_scale(photo_from_crop)
+        if face.landmarks is not None and face.landmarks.shape[1] == 3:
+            eye_distance = outer_eye_distance(face.landmarks)
+        return Reconstruction(
+            mesh=moved(self._surface(cleaned, index), photo_from_crop, "photo"),
+            occupancy=cleaned.occupancy[index],
+            crop=crop,
+            landmarks=face.landmarks,
+            box=face.box,
+            metres_per_pixel=OUTER_EYE_METRES / eye_distance,
+            photo=pixels,
+            weights=self.info,
+        )
 
     def volumes(
         self,
-        crops: UInt8[Array | np.ndarray, "b height width 3"],
+        crops: Array | np.ndarray,
         landmarks: Float[Array | np.ndarray, "b l 2"] | None = None,
-    ) -> Float[Array, "b height width d"]:
+    ) -> Float[Array, "b h w d"]:
         """Occupancy probabilities of RGB crops, as the network gives them: nothing is cleaned.
 
         A guided network needs the `landmarks` too, in crop pixels.
+
+        Raises:
+            InputError: if the crops are not uint8 [b 192 192 3].
         """
-        logits = _logits(self._model, self.info, self._variables, crops, landmarks)
-        return _probabilities(logits)
+        expected = (*self.info.grid.shape[:2], 3)
+        if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != expected:
+            raise InputError(
+                f"crops are uint8 [b {' '.join(map(str, expected))}] with values 0..255, got "
+                f"{crops.dtype} {crops.shape}"
+            )
+        logits = network_logits(self._model, self.info, self._variables, crops, landmarks)
+        return probabilities(logits)
 
-    def _reconstruct(
-        self,
-        photo: UInt8[np.ndarray, "h w 3"],
-        box: Float[np.ndarray, " 4"],
-        landmarks: Float[np.ndarray, "68 c"] | None,
-    ) -> Reconstruction:
-        crop = crop_face(photo, box, 0 if landmarks is None else quarter_turns(landmarks))
-        on_crop = None
-        if landmarks is not None:
-            on_crop = apply_similarity(crop.crop_from_photo, landmarks)[None, :, :2]
-        cleaned = _cleaned_volumes(
-            self._model,
-            self.info,
-            self._settings,
-            self._mirror,
-            self._variables,
-            crop.image[None],
-            on_crop,
-        )
-        photo_from_crop = np.linalg.inv(crop.crop_from_photo)
-        scale = similarity_scale(photo_from_crop)
-        eye_distance = BOX_SIDE / BOX_SIDE_IN_EYE_DISTANCES * scale
-        if landmarks is not None and landmarks.shape[1] == 3:
-            eye_distance = outer_eye_distance(landmarks)
-        return Reconstruction(
-            mesh=moved(self._surface(cleaned), photo_from_crop, "photo"),
-            occupancy=cleaned.occupancy[0],
-            crop=crop,
-            landmarks=landmarks,
-            box=box,
-            metres_per_pixel=OUTER_EYE_METRES / eye_distance,
-            photo=photo,
-        )
-
-    def _surface(self, cleaned: Cleaned) -> Mesh:
+    def _surface(self, cleaned: Cleaned, index: int) -> Mesh:
         """Fetches the occupied box, and no more, from the device and meshes it."""
-        low, high = np.asarray(cleaned.box[0]).T
+        low, high = np.asarray(cleaned.box[index]).T
         low = low // _BOX_ROUNDING * _BOX_ROUNDING
         high = -(-high // _BOX_ROUNDING) * _BOX_ROUNDING
         region = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
@@ -191,58 +240,48 @@ class Reconstructor:
                 f"nothing in this crop is occupied at the threshold {self._settings.threshold}; "
                 "lower the threshold, or check that box or landmarks are on a face"
             )
-        occupied = np.asarray(cleaned.occupancy[0][region])
+        occupied = np.asarray(cleaned.occupancy[(index, *region)])
         return isosurface(occupied, self.info.grid, threshold=self._settings.threshold, corner=low)
 
 
-def _given_box(box: np.ndarray | Sequence[float]) -> Float[np.ndarray, " 4"]:
-    sides = np.asarray(box, np.float64)
+def _face_of_box(box: np.ndarray | Sequence[float]) -> Face:
+    sides = _numbers(box, "a box is (left, top, right, bottom)")
     if sides.shape != (4,):
         raise InputError(f"a box is (left, top, right, bottom), got {sides.shape} numbers")
-    return sides
+    return Face(sides, None, 1.0)
 
 
-def _given_landmarks(
-    landmarks: np.ndarray | Sequence[Sequence[float]],
-) -> tuple[Float[np.ndarray, " 4"], Float[np.ndarray, "68 c"]]:
-    points = np.asarray(landmarks, np.float64)
+def _face_of_landmarks(landmarks: np.ndarray | Sequence[Sequence[float]]) -> Face:
+    points = _numbers(landmarks, "landmarks are 68 iBUG points [68 2] or [68 3]")
     if points.shape not in ((68, 2), (68, 3)) or not np.isfinite(points).all():
         raise InputError(
             "landmarks are 68 finite iBUG points [68 2] or [68 3] in photo pixels, got "
             f"{points.shape}{'' if np.isfinite(points).all() else ' with NaN or infinity'}"
         )
-    return landmark_box(points), points
+    face = Face(landmark_box(points), points, 1.0)
+    sides = np.ptp(points[:, :2], axis=0)
+    if points.shape[1] == 3 and not 0.2 < outer_eye_distance(points) / math.hypot(*sides) < 1.5:
+        raise InputError(
+            "these landmarks are no face: points 37 and 46, the outer eye corners, are "
+            f"{outer_eye_distance(points):.3g} apart in a box of {sides[0]:.3g} x {sides[1]:.3g}; "
+            "are they in iBUG's order?"
+        )
+    return face
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _logits(model: VRN, info: WeightsInfo, variables, crops, landmarks) -> Array:
-    x = crops.astype(jnp.float32) * info.input_scale + info.input_offset
-    if model.config.task == "guided":
-        if landmarks is None:
-            raise InputError("the guided network needs the landmarks of every crop, got none")
-        x = jnp.concatenate([x, landmark_channels(landmarks, x.shape[1:3])], axis=-1)
-    return cast(Logits, model.apply(variables, x)).volume
+def _turns(face: Face) -> int:
+    """Landmarks know best how a face lies, whatever a user's own detector has filled in."""
+    return face.quarter_turns if face.landmarks is None else quarter_turns(face.landmarks)
 
 
-@jax.jit
-def _probabilities(logits: Array) -> Array:
-    return jax.nn.sigmoid(upsample(logits.astype(jnp.float32), STRIDE))
+def _numbers(values: object, expected: str) -> np.ndarray:
+    try:
+        return np.asarray(values, np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{expected}, got something else: {error}") from error
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _cleaned_volumes(
-    model: VRN,
-    info: WeightsInfo,
-    settings: PostprocessSettings,
-    mirror: bool,
-    variables,
-    crops: Array,
-    landmarks: Array | None,
-) -> Cleaned:
-    """Network and clean-up in one compiled program."""
-    logits = _logits(model, info, variables, crops, landmarks)
-    mirrored = None
-    if mirror:
-        flipped = None if landmarks is None else mirrored_landmarks(landmarks, crops.shape[2])
-        mirrored = _logits(model, info, variables, crops[:, :, ::-1], flipped)
-    return clean(logits, mirrored_logits=mirrored, settings=settings)
+def _landmarks_on_crop(face: Face, crop: FaceCrop) -> Float[np.ndarray, "68 2"]:
+    if face.landmarks is None:
+        raise InputError("these weights are of a guided network, which needs landmarks; got a box")
+    return apply_similarity(crop.crop_from_photo, face.landmarks[:, :2]).astype(np.float32)

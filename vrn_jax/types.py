@@ -26,10 +26,11 @@ __all__ = ["Face", "FaceCrop", "Frame", "Mesh"]
 Frame = Literal["photo", "crop", "metres"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Mesh:
-    """A triangle mesh, optionally with a texture.
+    """A triangle mesh, optionally with normals and a texture.
 
+    `normals` have length one and point out of the solid.
     `uv` has its origin at the *lower left* corner of the texture, as OBJ files have it; the rows of
     `texture` run from top to bottom, as in any image. One uv belongs to one vertex, so a textured
     mesh repeats the vertices on its seams; `Reconstruction.mesh` does not.
@@ -38,24 +39,36 @@ class Mesh:
     vertices: Float[np.ndarray, "v 3"]
     faces: Int[np.ndarray, "f 3"]
     frame: Frame
+    normals: Float[np.ndarray, "v 3"] | None = None
     uv: Float[np.ndarray, "v 2"] | None = None
     texture: UInt8[np.ndarray, "h w 3"] | None = None
 
+    def __repr__(self) -> str:
+        textured = "" if self.texture is None else ", textured"
+        return (
+            f"Mesh({len(self.vertices)} vertices, {len(self.faces)} faces, {self.frame}{textured})"
+        )
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Face:
     """A face found in a photo. Photo pixels throughout.
 
-    `box` is (left, top, right, bottom) around the landmarks. `landmarks` are the 68 iBUG points in
-    order; z points to the viewer and its zero has no meaning. `score` is the detector's, in [0, 1].
+    `box` is (left, top, right, bottom) around the landmarks, or around where they would be.
+    `landmarks` are the 68 iBUG points in order: x y z, where z points to the viewer and its zero
+    has no meaning, or x y alone. They are None where a face is there but its points cannot be told,
+    half covered for example.
+    `score` is the detector's, in [0, 1]. `quarter_turns`, 0 to 3 and from x towards y, say how the
+    face lies in the photo; its crop shows it upright.
     """
 
     box: Float[np.ndarray, " 4"]
-    landmarks: Float[np.ndarray, "68 3"]
+    landmarks: Float[np.ndarray, "68 c"] | None
     score: float
+    quarter_turns: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FaceCrop:
     """What the network sees, and the similarity that leads back to the photo.
 

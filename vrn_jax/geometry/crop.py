@@ -22,6 +22,8 @@ __all__ = ["BOX_SIDE", "crop_face", "crop_from_box", "landmark_box", "quarter_tu
 BOX_SIDE = 90.0
 """Crop pixels: geometric mean of the landmark box's sides."""
 
+_FINER_FROM_TARGET = np.array([[2.0, 0.0, 0.5], [0.0, 2.0, 0.5], [0.0, 0.0, 1.0]])
+
 
 def landmark_box(landmarks: Float[np.ndarray, "l c"]) -> Float[np.ndarray, " 4"]:
     """(left, top, right, bottom) around landmarks (x, y) or (x, y, z)."""
@@ -53,7 +55,11 @@ def crop_from_box(box: Float[np.ndarray, " 4"], turns: int = 0) -> Float[np.ndar
             "a face box is (left, top, right, bottom) in photo pixels with left < right and "
             f"top < bottom, got {left, top, right, bottom}"
         )
-    scale = BOX_SIDE / math.sqrt((right - left) * (bottom - top))
+    scale = BOX_SIDE / (math.sqrt(right - left) * math.sqrt(bottom - top))
+    if not 1e-3 < scale < 1e3:
+        raise InputError(
+            f"a face box of {right - left:.3g} x {bottom - top:.3g} photo pixels cannot be a face's"
+        )
     centre = np.array([left + right, top + bottom]) / 2
     middle = np.array([VRN_GRID.columns - 1, VRN_GRID.rows - 1]) / 2
     return similarity(scale, -turns * math.pi / 2, centre, middle)
@@ -86,17 +92,19 @@ def warp(
 
     Integer coordinates are pixel centres in both pictures.
     """
-    image = Image.fromarray(photo)
-    # Averaging whole blocks first keeps the bilinear step from aliasing.
+    image, oversampling = Image.fromarray(photo), 1
     factor = max(1, int(1 / similarity_scale(target_from_photo)))
-    if factor > 1:
-        image = image.reduce(factor)
+    if similarity_scale(target_from_photo) < 1:
+        # Against aliasing: whole blocks are averaged first, which leaves less than a factor of two;
+        # for that the target is sampled twice as finely and averaged in turn.
+        image, oversampling = image.reduce(factor), 2
+        target_from_photo = _FINER_FROM_TARGET @ target_from_photo
     # PIL counts from pixel corners: shift half a pixel out, map, shift half a pixel in.
     half = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]])
     reduced_from_photo = np.diag([1 / factor, 1 / factor, 1.0]) @ half
     matrix = reduced_from_photo @ np.linalg.inv(target_from_photo) @ np.linalg.inv(half)
-    size = (shape[1], shape[0])
+    size = (shape[1] * oversampling, shape[0] * oversampling)
     warped = image.transform(
         size, Image.Transform.AFFINE, tuple(matrix[:2].ravel()), Image.Resampling.BILINEAR
     )
-    return np.asarray(warped)
+    return np.asarray(warped.reduce(oversampling))

@@ -11,7 +11,7 @@ from vrn_jax.geometry.grid import VolumeGrid
 from vrn_jax.geometry.transforms import apply_affine
 from vrn_jax.types import Mesh
 
-__all__ = ["isosurface", "smooth_surface"]
+__all__ = ["isosurface", "simplify_surface", "smooth_surface"]
 
 _CLEARANCE = 1e-3
 
@@ -72,3 +72,23 @@ def smooth_surface(mesh: Mesh, iterations: int) -> Mesh:
     surface = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
     trimesh.smoothing.filter_taubin(surface, lamb=0.5, nu=0.53, iterations=2 * iterations)
     return dataclasses.replace(mesh, vertices=np.asarray(surface.vertices))
+
+
+def simplify_surface(mesh: Mesh, faces: int) -> Mesh:
+    """Collapses edges (Garland and Heckbert 1997) until about `faces` are left; still closed.
+
+    Raises:
+        InputError: if fewer than four faces are asked for, which enclose nothing.
+    """
+    import fast_simplification
+
+    if faces < 4:
+        raise InputError(f"a closed mesh has at least 4 faces, got {faces}")
+    if faces >= len(mesh.faces):
+        return mesh
+    vertices, kept = fast_simplification.simplify(
+        np.ascontiguousarray(mesh.vertices),
+        np.ascontiguousarray(mesh.faces, np.int32),
+        target_count=faces,
+    )[:2]
+    return Mesh(np.asarray(vertices, np.float64), np.asarray(kept), mesh.frame)

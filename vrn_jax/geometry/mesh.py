@@ -5,10 +5,17 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float
 
-from vrn_jax.geometry.transforms import apply_similarity
+from vrn_jax.geometry.transforms import apply_similarity, similarity_scale
 from vrn_jax.types import Frame, Mesh
 
-__all__ = ["OUTER_EYE_METRES", "in_metres", "moved", "outer_eye_distance", "vertex_normals"]
+__all__ = [
+    "OUTER_EYE_METRES",
+    "in_metres",
+    "moved",
+    "outer_eye_distance",
+    "vertex_normals",
+    "y_flipped",
+]
 
 OUTER_EYE_METRES = 0.090
 """Distance of the outer eye corners that gives a mesh its size in metres: a photo has no scale of
@@ -19,8 +26,13 @@ _OUTER_EYE_CORNERS = (36, 45)  # iBUG points 37 and 46, counted from 0
 
 def moved(mesh: Mesh, target_from_source: Float[np.ndarray, "3 3"], frame: Frame) -> Mesh:
     """The mesh in another left-handed pixel frame, by a plane similarity."""
+    normals = None
+    if mesh.normals is not None:
+        turn = np.eye(3)
+        turn[:2, :2] = target_from_source[:2, :2] / similarity_scale(target_from_source)
+        normals = mesh.normals @ turn.T
     vertices = apply_similarity(target_from_source, mesh.vertices)
-    return dataclasses.replace(mesh, vertices=vertices, frame=frame)
+    return dataclasses.replace(mesh, vertices=vertices, normals=normals, frame=frame)
 
 
 def outer_eye_distance(landmarks: Float[np.ndarray, "68 3"]) -> float:
@@ -30,18 +42,27 @@ def outer_eye_distance(landmarks: Float[np.ndarray, "68 3"]) -> float:
 
 
 def in_metres(mesh: Mesh, metres_per_unit: float) -> Mesh:
-    """A photo or crop mesh in metres, centred, right-handed, y up: y and the winding turn over."""
-    vertices = mesh.vertices - (mesh.vertices.min(axis=0) + mesh.vertices.max(axis=0)) / 2
+    """A photo or crop mesh in metres, centred on its bounding box, right-handed with y up."""
+    centre = (mesh.vertices.min(axis=0) + mesh.vertices.max(axis=0)) / 2
+    centred = dataclasses.replace(mesh, vertices=(mesh.vertices - centre) * metres_per_unit)
+    return dataclasses.replace(y_flipped(centred), frame="metres")
+
+
+def y_flipped(mesh: Mesh) -> Mesh:
+    """The mesh with y turned over, and with it the winding: from left- to right-handed axes."""
+    flip = np.array([1.0, -1.0, 1.0])
     return dataclasses.replace(
         mesh,
-        vertices=vertices * np.array([1.0, -1.0, 1.0]) * metres_per_unit,
+        vertices=mesh.vertices * flip,
         faces=np.ascontiguousarray(mesh.faces[:, ::-1]),
-        frame="metres",
+        normals=None if mesh.normals is None else mesh.normals * flip,
     )
 
 
 def vertex_normals(mesh: Mesh) -> Float[np.ndarray, "v 3"]:
-    """Unit normals that point out of the solid, averaged over the faces around a vertex by area."""
+    """The mesh's normals, else the mean of the faces around a vertex by area; out of the solid."""
+    if mesh.normals is not None:
+        return mesh.normals
     a, b, c = (mesh.vertices[mesh.faces[:, i]] for i in range(3))
     face_normals = np.cross(b - a, c - a)
     corners = mesh.faces.ravel()

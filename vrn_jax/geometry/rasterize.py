@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-__all__ = ["Fragments", "interpolate", "rasterize"]
+__all__ = ["Fragments", "interpolate", "interpolate_seen", "rasterize"]
 
 _CANDIDATES_AT_ONCE = 1 << 20
 
@@ -46,9 +46,17 @@ def interpolate(
     """Values at the vertices, carried to the pixels; 0 where there is no face."""
     seen = fragments.face >= 0
     result = np.zeros((*seen.shape, values.shape[1]))
-    corners = values[faces[fragments.face[seen]]]
-    result[seen] = np.einsum("pkc,pk->pc", corners, fragments.weights[seen])
+    result[seen] = interpolate_seen(fragments, faces, values)
     return result
+
+
+def interpolate_seen(
+    fragments: Fragments, faces: Int[np.ndarray, "f 3"], values: Float[np.ndarray, "v c"]
+) -> Float[np.ndarray, "p c"]:
+    """Values at the vertices, carried to the pixels that show a face, in the order of rows."""
+    seen = fragments.face >= 0
+    weights, corners = fragments.weights[seen], faces[fragments.face[seen]]
+    return sum(weights[:, k, None] * values[corners[:, k]] for k in range(3))  # pyright: ignore
 
 
 def _fragments(

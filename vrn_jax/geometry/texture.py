@@ -10,6 +10,7 @@ The texture is an atlas of two charts side by side:
   the viewer, is always seen.
 """
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +25,7 @@ from vrn_jax.types import Mesh
 
 __all__ = ["texture_from_photo"]
 
-AROUND_SIDE = 256
+AROUND_SIDE = 128
 """Texels a side of the chart by direction; its colours are smooth, so it can be small."""
 
 FACING_FADE = (0.15, 0.5)
@@ -69,7 +70,8 @@ def texture_from_photo(
         ~front.covered, return_distances=False, return_indices=True, indices=nearest
     )
     colour = colour[nearest[0], nearest[1]]
-    return _with_atlas(mesh, _seen(mesh, normals, front), front, colour, around, middle)
+    whole = dataclasses.replace(mesh, normals=normals)
+    return _with_atlas(whole, _seen(mesh, normals, front), front, colour, around, middle)
 
 
 def _look(mesh: Mesh, normals: np.ndarray, photo: np.ndarray, max_side: int) -> _Front:
@@ -131,7 +133,7 @@ def _fill(sums: Float[np.ndarray, "n n 4"]) -> Float[np.ndarray, "n n 3"]:
     if not sums[..., 3].any():
         return np.full((*sums.shape[:2], 3), 128.0)
     colour = np.broadcast_to(sums[..., :3].sum((0, 1)) / sums[..., 3].sum(), (*sums.shape[:2], 3))
-    for sigma in (64, 32, 16, 8, 4):
+    for sigma in (32, 16, 8, 4, 2):  # texels
         blurred = scipy.ndimage.gaussian_filter(sums, (sigma, sigma, 0))
         weight = blurred[..., 3:]
         share = weight / (weight + 0.05 * weight.max())
@@ -159,7 +161,14 @@ def _seen(mesh: Mesh, normals: np.ndarray, front: _Front) -> Bool[np.ndarray, " 
     return np.all(vertex_seen[mesh.faces], axis=1)
 
 
-def _with_atlas(mesh: Mesh, seen: np.ndarray, front: _Front, colour, around, middle) -> Mesh:
+def _with_atlas(
+    mesh: Mesh,
+    seen: Bool[np.ndarray, " f"],
+    front: _Front,
+    colour: Float[np.ndarray, "h w 3"],
+    around: Float[np.ndarray, "n n 3"],
+    middle: Float[np.ndarray, " 3"],
+) -> Mesh:
     """Puts the charts into one picture and gives every vertex its place, twice on the seam."""
     height, width = max(colour.shape[0], AROUND_SIDE), colour.shape[1] + AROUND_SIDE
     atlas = np.zeros((height, width, 3), np.uint8)
@@ -172,10 +181,12 @@ def _with_atlas(mesh: Mesh, seen: np.ndarray, front: _Front, colour, around, mid
     faces = np.empty_like(mesh.faces)
     faces[seen] = np.searchsorted(kept[0], mesh.faces[seen])
     faces[~seen] = np.searchsorted(kept[1], mesh.faces[~seen]) + len(kept[0])
+    repeated = np.concatenate(kept)
     return Mesh(
-        vertices=mesh.vertices[np.concatenate(kept)],
+        vertices=mesh.vertices[repeated],
         faces=faces,
         frame=mesh.frame,
+        normals=vertex_normals(mesh)[repeated],
         uv=texels / [width, height] * [1, -1] + [0, 1],
         texture=atlas,
     )

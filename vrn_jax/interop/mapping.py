@@ -56,7 +56,7 @@ def variables_from_layers(tensors: dict[str, np.ndarray], config: ModelConfig) -
     """Puts the float32 variables tree of the `config` network together from one tensor a layer.
 
     Raises:
-        WeightsError: listing every tensor that is missing, left over or of the wrong shape.
+        WeightsError: its `problems` list every tensor that is missing, left over or misshapen.
     """
     image = jax.ShapeDtypeStruct((1, 192, 192, input_channels(config)), jnp.float32)
     shapes: dict[Path, jax.ShapeDtypeStruct] = flatten_dict(
@@ -75,9 +75,11 @@ def variables_from_layers(tensors: dict[str, np.ndarray], config: ModelConfig) -
         if name in tensors and tensors[name].shape != shape
     ]
     if problems:
+        more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
         raise WeightsError(
-            f"these tensors are not those of {config}: {len(problems)} differences\n  "
-            + "\n  ".join(problems)
+            f"these tensors are not those of the {config.task} network with stacks={config.stacks} "
+            f"and features={config.features}: {'; '.join(problems[:5])}{more}",
+            tuple(problems),
         )
     leaves = {path: np.empty(leaf.shape, np.float32) for path, leaf in shapes.items()}
     for name, (path, index, _) in wanted.items():

@@ -18,10 +18,11 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from vrn_jax.config import ModelConfig, Norm, from_dict
+from vrn_jax.config import from_dict
 from vrn_jax.errors import WeightsError
-from vrn_jax.geometry.grid import VolumeGrid
+from vrn_jax.interop.info import WeightsInfo
 from vrn_jax.interop.mapping import layer_tensors, variables_from_layers
+from vrn_jax.io.atomic import writing
 
 __all__ = ["NAMED_WEIGHTS", "Weights", "WeightsInfo", "load_weights", "save_weights"]
 
@@ -30,26 +31,6 @@ NAMED_WEIGHTS = {"default": "default.safetensors"}
 
 _HEADER = "vrn_jax"
 _FORMAT = 1
-
-
-@dataclass(frozen=True)
-class WeightsInfo:
-    """What a weights file says of itself."""
-
-    name: str
-    licence: str
-    training_data: str
-    model: ModelConfig
-    grid: VolumeGrid
-    norm: Norm = "running"
-    """Batch-normalisation statistics to use for inference."""
-    input_scale: float = 1 / 127.5
-    """The network sees ``rgb * input_scale + input_offset`` of RGB values in 0..255."""
-    input_offset: float = -1.0
-    threshold: float = 0.5
-    """Occupancy at the surface."""
-    sha256: str = ""
-    """Of the tensors: their names, types, shapes and bytes in the order of their names."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +70,10 @@ def save_weights(
     """Writes a weights file, at once or not at all, and returns the header with its sha256.
 
     With `bfloat16_kernels` the convolution kernels are rounded to bfloat16, which halves the file.
+
+    Raises:
+        WeightsError: if the variables are not those of the network in the header.
+        OSError: if the file cannot be written.
     """
     tensors = {
         name: tensor.astype(ml_dtypes.bfloat16)
@@ -96,11 +81,11 @@ def save_weights(
         else tensor
         for name, tensor in layer_tensors(weights.variables).items()
     }
+    variables_from_layers(tensors, weights.info.model)  # what cannot be loaded is not written
     info = dataclasses.replace(weights.info, sha256=_sha256(tensors))
     header = json.dumps({"format": _FORMAT} | dataclasses.asdict(info))
-    partial = Path(f"{path}.partial")
-    partial.write_bytes(safetensors.numpy.save(tensors, metadata={_HEADER: header}))
-    partial.replace(path)
+    with writing(path) as partial:
+        partial.write_bytes(safetensors.numpy.save(tensors, metadata={_HEADER: header}))
     return info
 
 
@@ -127,7 +112,7 @@ def _parse_header(header: str | None, path: Path) -> WeightsInfo:
         if version != _FORMAT:
             raise ValueError(f"format {version!r}, this version of vrn_jax reads {_FORMAT}")
         return from_dict(WeightsInfo, fields)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise WeightsError(f"the header of {path} is not understood: {error}") from error
 
 

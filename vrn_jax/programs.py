@@ -1,0 +1,59 @@
+"""The compiled programs: crops in, logits, probabilities or clean volumes out."""
+
+from functools import partial
+from typing import cast
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, UInt8
+
+from vrn_jax.errors import InputError
+from vrn_jax.geometry.resample import upsample
+from vrn_jax.interop.info import WeightsInfo
+from vrn_jax.models.guidance import landmark_channels, mirrored_landmarks
+from vrn_jax.models.vrn import STRIDE, VRN, Logits
+from vrn_jax.postprocess import Cleaned, PostprocessSettings, clean
+
+__all__ = ["cleaned_volumes", "network_logits", "probabilities"]
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def network_logits(
+    model: VRN,
+    info: WeightsInfo,
+    variables: dict,
+    crops: UInt8[Array, "b height width 3"],
+    landmarks: Float[Array, "b l 2"] | None,
+) -> Float[Array, "b h w d"]:
+    """Crops as bytes to volume logits; the guided network sees the landmarks (crop pixels) too."""
+    x = crops.astype(jnp.float32) * info.input_scale + info.input_offset
+    if model.config.task == "guided":
+        if landmarks is None:
+            raise InputError("the guided network needs the landmarks of every crop, got none")
+        x = jnp.concatenate([x, landmark_channels(landmarks, (x.shape[1], x.shape[2]))], axis=-1)
+    return cast(Logits, model.apply(variables, x)).volume
+
+
+@jax.jit
+def probabilities(logits: Float[Array, "b h w d"]) -> Float[Array, "b height width d"]:
+    """Enlarged to the size of the crops, 0..1."""
+    return jax.nn.sigmoid(upsample(logits.astype(jnp.float32), STRIDE))
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def cleaned_volumes(
+    model: VRN,
+    info: WeightsInfo,
+    settings: PostprocessSettings,
+    mirror: bool,
+    variables: dict,
+    crops: UInt8[Array, "b height width 3"],
+    landmarks: Float[Array, "b l 2"] | None,
+) -> Cleaned:
+    """Network and clean-up in one compiled program."""
+    logits = network_logits(model, info, variables, crops, landmarks)
+    mirrored = None
+    if mirror:
+        flipped = None if landmarks is None else mirrored_landmarks(landmarks, crops.shape[2])
+        mirrored = network_logits(model, info, variables, crops[:, :, ::-1], flipped)
+    return clean(logits, mirrored_logits=mirrored, settings=settings)
