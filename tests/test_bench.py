@@ -1,12 +1,14 @@
 """Benches: that their scenes are what they say, and that the numbers follow."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
 
 from vrn_jax.bench import detection
+from vrn_jax.bench.tables import with_tables
 from vrn_jax.errors import InputError
 from vrn_jax.geometry.crop import landmark_box
 from vrn_jax.types import Face
@@ -113,3 +115,19 @@ def test_a_limit_spreads_over_the_folder(tmp_path):
     names = [path.stem for path in detection.pictures(tmp_path, 4)]
     assert names == ["0", "3", "6", "9"]
     assert len(detection.pictures(tmp_path, None)) == len(detection.pictures(tmp_path, 99)) == 10
+
+
+def test_readme_tables_are_those_of_the_json():
+    root = Path(__file__).parent.parent
+    readme = (root / "README.md").read_text()
+    assert "<!-- table: inference -->" in readme
+    assert with_tables(readme, root / "docs" / "bench") == readme
+
+
+def test_other_numbers_would_be_noticed(tmp_path):
+    numbers = json.loads(
+        (Path(__file__).parent.parent / "docs" / "bench" / "inference.json").read_text()
+    )
+    numbers["seconds"]["detect"] = 123.0
+    (tmp_path / "inference.json").write_text(json.dumps(numbers))
+    assert "| 123.000 |" in with_tables("a <!-- table: inference --> b <!-- end --> c", tmp_path)

@@ -75,12 +75,23 @@ class BenchDetection:
 
 
 @dataclass(frozen=True)
+class BenchTables:
+    """Rewrite the tables of documents from the JSON files of earlier benches."""
+
+    documents: tyro.conf.Positional[tuple[Path, ...]] = (Path("README.md"),)
+    """Markdown files with marked tables."""
+    numbers: Path = Path("docs/bench")
+    """Folder of the JSON files."""
+
+
+@dataclass(frozen=True)
 class Bench:
     """Measure speed or recall on this machine."""
 
     what: (
         Annotated[BenchInference, tyro.conf.subcommand("inference")]
         | Annotated[BenchDetection, tyro.conf.subcommand("detection")]
+        | Annotated[BenchTables, tyro.conf.subcommand("tables")]
     )
 
 
@@ -127,10 +138,18 @@ def reconstruct(options: Reconstruct) -> int:
     return _reconstruct_one(options, photos[0] if photos else None)
 
 
-def bench(options: BenchInference | BenchDetection) -> int:
+def bench(options: BenchInference | BenchDetection | BenchTables) -> int:
     """Does what `vrn bench` says. Raises VrnError or OSError."""
     from vrn_jax.io.atomic import writing
 
+    if isinstance(options, BenchTables):
+        from vrn_jax.bench.tables import with_tables
+
+        for document in options.documents:
+            text = with_tables(document.read_text(), options.numbers)
+            with writing(document) as partial:
+                partial.write_text(text)
+        return 0
     if isinstance(options, BenchInference):
         from vrn_jax.bench.inference import measure_inference
 

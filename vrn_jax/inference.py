@@ -241,7 +241,10 @@ class Reconstructor:
                 "lower the threshold, or check that box or landmarks are on a face"
             )
         occupied = np.asarray(cleaned.occupancy[(index, *region)])
-        return isosurface(occupied, self.info.grid, threshold=self._settings.threshold, corner=low)
+        threshold = self._settings.threshold
+        return isosurface(
+            occupied, self.info.grid, threshold=threshold, corner=low, has_cavities=False
+        )
 
 
 def _face_of_box(box: np.ndarray | Sequence[float]) -> Face:

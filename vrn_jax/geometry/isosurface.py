@@ -22,12 +22,14 @@ def isosurface(
     *,
     threshold: float = 0.5,
     corner: Int[np.ndarray, " 3"] | None = None,
+    has_cavities: bool = True,
 ) -> Mesh:
     """The outer surface of ``occupancy > threshold``, in crop pixels.
 
     `occupancy` may be a part of the volume that holds everything occupied; `corner` is then the
     voxel index of its first element. Where the solid touches the border the mesh is closed just
     outside of it, and cavities are filled, so every 6-connected solid gives one watertight shell.
+    `has_cavities = False` saves the search for them where `postprocess.clean` has done it.
 
     Raises:
         InputError: if nothing is occupied.
@@ -37,7 +39,9 @@ def isosurface(
 
     level = np.float32(threshold)
     padded = np.pad(occupancy.astype(np.float32), 1)
-    inside = _without_cavities(padded > level)
+    inside = padded > level
+    if has_cavities:
+        inside = _without_cavities(inside)
     if not inside.any():
         raise InputError(
             f"nothing to mesh: the highest occupancy is {occupancy.max():.3f}, the threshold "
