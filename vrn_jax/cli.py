@@ -49,7 +49,7 @@ class Reconstruct:
     sigma_px: float = 1.5
     """Gaussian smoothing of the volume, sigma in crop pixels; 0 for none."""
     mirror: bool = False
-    """Average with the mirrored photo's volume: a little better, twice the time."""
+    """Average with the mirrored photo's volume; takes twice the time."""
     resume: bool = False
     """Of many photos, skip those that an earlier run finished with the same settings."""
 

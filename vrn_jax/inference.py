@@ -71,7 +71,7 @@ class Reconstructor:
     Args:
         weights: network, grid and input range come from their header.
         threshold: occupancy at the surface; None takes that of the weights.
-        mirror: average with the volume of the mirrored crop: a little better, twice the time.
+        mirror: average with the volume of the mirrored crop; takes twice the time.
         sigma_px: Gaussian smoothing of the volume in crop pixels; 0 for none.
         detector: photo -> faces, largest first; None takes the embedded `FaceDetector`.
 

@@ -46,7 +46,7 @@ def inference_table(numbers: dict) -> str:
 
 
 def with_tables(text: str, folder: Path) -> str:
-    """Replaces what stands between ``<!-- table: NAME -->`` and ``<!-- end -->`` by NAME.json's table."""
+    """Fills every ``<!-- table: NAME --> ... <!-- end -->`` with the table of NAME.json."""
 
     def table(match: re.Match[str]) -> str:
         numbers = json.loads((folder / f"{match[1]}.json").read_text())
