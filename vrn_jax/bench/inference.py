@@ -144,7 +144,7 @@ def _clean_up(crop: np.ndarray, repeats: int) -> dict[str, float]:
 def _isosurface_of_box(occupancy: np.ndarray, grid) -> object:
     low, high = (bound(np.nonzero(occupancy > 0.5), axis=1) for bound in (np.min, np.max))
     box = tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))
-    return isosurface(occupancy[box], grid, corner=low)
+    return isosurface(occupancy[box], grid, corner=low, has_cavities=False)
 
 
 def _files(result, timed: Callable[[Callable[[], object]], float]) -> dict[str, float]:
