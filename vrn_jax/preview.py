@@ -7,7 +7,7 @@ import scipy.ndimage
 from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageDraw
 
-from vrn_jax.geometry.mesh import vertex_normals, y_flipped
+from vrn_jax.geometry.mesh import moved, vertex_normals, y_flipped
 from vrn_jax.geometry.rasterize import Fragments, interpolate_seen, rasterize
 from vrn_jax.reconstruction import Reconstruction
 from vrn_jax.types import Mesh
@@ -52,11 +52,15 @@ def render(
 
 
 def preview(face: Reconstruction, textured: Mesh, *, size: int = 384) -> UInt8[np.ndarray, "h w 3"]:
-    """The photo with the face's box, then the shape and the textured mesh from three sides."""
+    """The photo with the face's box, then the shape and the textured mesh from three sides.
+
+    The mesh is shown upright, as the crop shows the face.
+    """
+    upright = moved(textured, face.crop.crop_from_photo, "crop")
     columns = []
     for yaw_deg in (-40.0, 0.0, 40.0):
-        view = _look(textured, yaw_deg, size, None)
-        pictures = (_shaded(textured, view), _textured(textured, view))
+        view = _look(upright, yaw_deg, size, None)
+        pictures = (_shaded(upright, view), _textured(upright, view))
         columns.append(np.concatenate([_averaged(view, p, BACKGROUND) for p in pictures]))
     return np.concatenate([_photo_tile(face, 2 * size), *columns], axis=1)
 
@@ -64,7 +68,8 @@ def preview(face: Reconstruction, textured: Mesh, *, size: int = 384) -> UInt8[n
 def tile(face: Reconstruction, *, size: int = 192) -> UInt8[np.ndarray, "h w 3"]:
     """A small picture of a face: what the network saw, and the shape from two sides."""
     crop = np.asarray(Image.fromarray(face.crop.image).resize((size, size)))
-    shapes = [render(face.mesh, yaw_deg=yaw_deg, size=size) for yaw_deg in (0.0, 50.0)]
+    upright = moved(face.mesh, face.crop.crop_from_photo, "crop")
+    shapes = [render(upright, yaw_deg=yaw_deg, size=size) for yaw_deg in (0.0, 50.0)]
     return np.concatenate([crop, *shapes], axis=1)
 
 
@@ -120,12 +125,18 @@ def _averaged(
 
 
 def _photo_tile(face: Reconstruction, side: int) -> UInt8[np.ndarray, "side side 3"]:
-    photo = Image.fromarray(face.photo)
+    """The photo around the face, with its box: four times as wide, as far as the photo goes."""
+    middle = (face.box[:2] + face.box[2:]) / 2
+    reach = 2 * float((face.box[2:] - face.box[:2]).max())
+    size = np.array(face.photo.shape[1::-1])
+    low = np.maximum(np.floor(middle - reach), 0).astype(int)
+    high = np.minimum(np.ceil(middle + reach), size).astype(int)
+    photo = Image.fromarray(face.photo).crop((*low.tolist(), *high.tolist()))
     scale = side / max(photo.size)
     width, height = (max(1, round(length * scale)) for length in photo.size)
     tile = Image.new("RGB", (side, side), BACKGROUND)
     corner = ((side - width) // 2, (side - height) // 2)
     tile.paste(photo.resize((width, height)), corner)
-    box = (face.box + 0.5) * scale + np.tile(corner, 2)
+    box = (face.box + 0.5 - np.tile(low, 2)) * scale + np.tile(corner, 2)
     ImageDraw.Draw(tile).rectangle([float(x) for x in box], outline=(255, 200, 0), width=3)
     return np.asarray(tile)
