@@ -1,21 +1,27 @@
 """From a photo to meshes: what a Python user calls."""
 
+import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import trimesh
 from reference_vrn import ReferenceVRN
+from test_models import random_variables
 
 import vrn_jax
+from vrn_jax.config import ModelConfig
+from vrn_jax.geometry.grid import VolumeGrid
 from vrn_jax.geometry.mesh import in_metres, moved, outer_eye_distance
 from vrn_jax.geometry.pose import MEAN_LANDMARKS
 from vrn_jax.geometry.rasterize import interpolate, rasterize
 from vrn_jax.geometry.texture import texture_from_photo
-from vrn_jax.geometry.transforms import similarity
+from vrn_jax.geometry.transforms import apply_similarity, similarity
+from vrn_jax.interop.info import WeightsInfo
 from vrn_jax.interop.mapping import layer_tensors
-from vrn_jax.interop.weights import load_weights
+from vrn_jax.interop.weights import Weights, load_weights
 from vrn_jax.preview import render
 
 FACE = MEAN_LANDMARKS * 100 + 250
@@ -161,6 +167,33 @@ def test_mirroring_makes_symmetric_photos_symmetric_volumes(astronaut):
     (result,) = symmetric(photo, box=box)
     occupancy = np.asarray(result.occupancy, np.float32)
     np.testing.assert_allclose(occupancy, occupancy[:, ::-1], atol=0.02)
+
+
+def test_batches_for_accelerators_give_the_same_faces(reconstructor, astronaut, monkeypatch):
+    face = reconstructor.find_faces(astronaut)[0]
+    box = dataclasses.replace(face, landmarks=None)
+    alone = reconstructor.finish(reconstructor.start([(astronaut, box)]), [0])[0]
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    started = reconstructor.start([(astronaut, face), (astronaut[:, ::-1], box), (astronaut, box)])
+    assert {len(cleaned.occupancy) for cleaned, _ in started.cleaned} == {4}  # padded
+    _, _, together = reconstructor.finish(started, range(3))
+    np.testing.assert_allclose(together.mesh.vertices, alone.mesh.vertices, atol=0.05)
+
+
+def test_guided_networks_take_landmarks(astronaut, astronaut_face):
+    config = ModelConfig("guided", stacks=1, features=8)
+    info = WeightsInfo("guided", "CC0-1.0", "made up", config, VolumeGrid(), threshold=0.01)
+    guided = vrn_jax.Reconstructor(Weights(info, random_variables(config)))
+    points = astronaut_face.landmarks
+    crops = astronaut_face.crop.image[None]
+    on_crop = apply_similarity(astronaut_face.crop.crop_from_photo, points[:, :2])[None]
+    moved_points = (on_crop + np.array([30.0, 0.0])).astype(np.float32)
+    first = guided.volumes(crops, on_crop.astype(np.float32))
+    assert np.abs(first - guided.volumes(crops, moved_points)).max() > 1e-3
+    with pytest.raises(vrn_jax.InputError, match="needs landmarks"):
+        guided(astronaut, box=astronaut_face.box)
+    with pytest.raises(vrn_jax.InputError, match="needs the landmarks"):
+        guided.volumes(crops)
 
 
 def test_threads_share_a_reconstructor(reconstructor, astronaut, astronaut_face):

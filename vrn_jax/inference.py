@@ -1,6 +1,5 @@
 """A photo in, faces out: detection, crop, compiled network and clean-up, mesh."""
 
-import math
 import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -12,7 +11,8 @@ from jaxtyping import Array, Float, UInt8
 
 from vrn_jax.detection import FaceDetector
 from vrn_jax.errors import InputError, NoFaceError
-from vrn_jax.geometry.crop import BOX_SIDE, crop_face, landmark_box, quarter_turns
+from vrn_jax.geometry.crop import BOX_SIDE, crop_face, quarter_turns
+from vrn_jax.geometry.face import face_of_box, face_of_landmarks
 from vrn_jax.geometry.isosurface import isosurface
 from vrn_jax.geometry.mesh import OUTER_EYE_METRES, moved, outer_eye_distance
 from vrn_jax.geometry.transforms import apply_similarity, similarity_scale
@@ -31,6 +31,7 @@ BOX_SIDE_IN_EYE_DISTANCES = 1.54
 """Geometric mean of the landmark box's sides over the outer eye distance, for faces known by their
 box alone: median of 774 near-frontal portraits (standard deviation 0.05)."""
 
+_LARGEST_BATCH = 16
 _BOX_ROUNDING = 32  # voxels; boxes cut out on the device come in few shapes, each compiled once
 
 
@@ -62,7 +63,7 @@ class Started(NamedTuple):
 
     faces: Sequence[tuple[UInt8[np.ndarray, "_ _ 3"], Face]]
     crops: list[FaceCrop]
-    cleaned: Cleaned
+    cleaned: list[tuple[Cleaned, int]]  # for each face its batch, and its place in that
 
 
 class Reconstructor:
@@ -143,9 +144,9 @@ class Reconstructor:
         if landmarks is not None and box is not None:
             raise InputError("got both landmarks and a box; give one, they say the same thing")
         if landmarks is not None:
-            return [_face_of_landmarks(landmarks)]
+            return [face_of_landmarks(landmarks)]
         if box is not None:
-            return [_face_of_box(box)]
+            return [face_of_box(box)]
         faces = self._detector(pixels)
         if not faces:
             raise NoFaceError(
@@ -157,21 +158,30 @@ class Reconstructor:
     def start(self, faces: Sequence[tuple[UInt8[np.ndarray, "_ _ 3"], Face]]) -> Started:
         """Cuts faces out of their photos and sets network and clean-up going, without waiting.
 
-        Batches are padded to 1, 4, 16, ... so that few shapes are ever compiled.
+        On a CPU the faces go one by one: together they are no faster, and take more memory. Else
+        they go in batches padded to 1, 4 or 16, so that few shapes are ever compiled.
         """
         crops = [crop_face(pixels, face.box, _turns(face)) for pixels, face in faces]
-        size = 1
-        while size < len(faces):
-            size *= 4
-        padded = [min(i, len(faces) - 1) for i in range(size)]
-        images = np.stack([crops[i].image for i in padded])
+        largest = 1 if jax.default_backend() == "cpu" else _LARGEST_BATCH
+        cleaned = []
+        for first in range(0, len(faces), largest):
+            count = min(largest, len(faces) - first)
+            size = next(size for size in (1, 4, _LARGEST_BATCH) if size >= count)
+            padded = [first + min(i, count - 1) for i in range(size)]
+            batch = self._clean([faces[i][1] for i in padded], [crops[i] for i in padded])
+            cleaned += [(batch, i) for i in range(count)]
+        return Started(faces, crops, cleaned)
+
+    def _clean(self, faces: list[Face], crops: list[FaceCrop]) -> Cleaned:
         points = None
         if self.info.model.task == "guided":
-            points = np.stack([_landmarks_on_crop(faces[i][1], crops[i]) for i in padded])
-        cleaned = cleaned_volumes(
+            points = np.stack(
+                [_landmarks_on_crop(*pair) for pair in zip(faces, crops, strict=True)]
+            )
+        images = np.stack([crop.image for crop in crops])
+        return cleaned_volumes(
             self._model, self.info, self._settings, self._mirror, self._variables, images, points
         )
-        return Started(faces, crops, cleaned)
 
     def finish(self, started: Started, indices: Sequence[int]) -> list[Reconstruction]:
         """Waits for the device, and meshes these faces on the host.
@@ -192,14 +202,15 @@ class Reconstructor:
         return results
 
     def _finish(self, started: Started, index: int) -> Reconstruction:
-        (pixels, face), crop, cleaned = started.faces[index], started.crops[index], started.cleaned
+        (pixels, face), crop = started.faces[index], started.crops[index]
+        cleaned, place = started.cleaned[index]
         photo_from_crop = np.linalg.inv(crop.crop_from_photo)
         eye_distance = BOX_SIDE / BOX_SIDE_IN_EYE_DISTANCES * similarity_scale(photo_from_crop)
         if face.landmarks is not None and face.landmarks.shape[1] == 3:
             eye_distance = outer_eye_distance(face.landmarks)
         return Reconstruction(
-            mesh=moved(self._surface(cleaned, index), photo_from_crop, "photo"),
-            occupancy=cleaned.occupancy[index],
+            mesh=moved(self._surface(cleaned, place), photo_from_crop, "photo"),
+            occupancy=cleaned.occupancy[place],
             crop=crop,
             landmarks=face.landmarks,
             box=face.box,
@@ -247,41 +258,9 @@ class Reconstructor:
         )
 
 
-def _face_of_box(box: np.ndarray | Sequence[float]) -> Face:
-    sides = _numbers(box, "a box is (left, top, right, bottom)")
-    if sides.shape != (4,):
-        raise InputError(f"a box is (left, top, right, bottom), got {sides.shape} numbers")
-    return Face(sides, None, 1.0)
-
-
-def _face_of_landmarks(landmarks: np.ndarray | Sequence[Sequence[float]]) -> Face:
-    points = _numbers(landmarks, "landmarks are 68 iBUG points [68 2] or [68 3]")
-    if points.shape not in ((68, 2), (68, 3)) or not np.isfinite(points).all():
-        raise InputError(
-            "landmarks are 68 finite iBUG points [68 2] or [68 3] in photo pixels, got "
-            f"{points.shape}{'' if np.isfinite(points).all() else ' with NaN or infinity'}"
-        )
-    face = Face(landmark_box(points), points, 1.0)
-    sides = np.ptp(points[:, :2], axis=0)
-    if points.shape[1] == 3 and not 0.2 < outer_eye_distance(points) / math.hypot(*sides) < 1.5:
-        raise InputError(
-            "these landmarks are no face: points 37 and 46, the outer eye corners, are "
-            f"{outer_eye_distance(points):.3g} apart in a box of {sides[0]:.3g} x {sides[1]:.3g}; "
-            "are they in iBUG's order?"
-        )
-    return face
-
-
 def _turns(face: Face) -> int:
     """Landmarks know best how a face lies, whatever a user's own detector has filled in."""
     return face.quarter_turns if face.landmarks is None else quarter_turns(face.landmarks)
-
-
-def _numbers(values: object, expected: str) -> np.ndarray:
-    try:
-        return np.asarray(values, np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{expected}, got something else: {error}") from error
 
 
 def _landmarks_on_crop(face: Face, crop: FaceCrop) -> Float[np.ndarray, "68 2"]:
