@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import hypothesis
 import jax
 import pytest
 
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
 pytest_plugins = ["glb_viewer"]
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Compilation makes first examples slow, and a busy machine any; a deadline would only be noise.
+hypothesis.settings.register_profile("vrn", deadline=None)
+hypothesis.settings.load_profile("vrn")
 
 
 @pytest.fixture(scope="session")
