@@ -39,7 +39,6 @@ def test_infer_without_arguments_makes_a_face(tmp_path):
     ]
     mesh = trimesh.load(tmp_path / "astronaut.glb", force="mesh")
     assert mesh.visual.material.baseColorTexture is not None
-    mesh.merge_vertices(merge_tex=True, merge_norm=True)
     assert mesh.is_watertight
     assert mesh.body_count == 1
     assert mesh.volume > 0

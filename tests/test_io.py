@@ -34,7 +34,6 @@ def test_glb_read_back(textured, tmp_path):
     assert (colours[front & top].argmax(axis=1) == 1).mean() > 0.95  # green
     low = mesh.vertices[:, 1] < 0
     assert (colours[front & low & left].argmax(axis=1) == 0).mean() > 0.95  # red
-    mesh.merge_vertices(merge_tex=True, merge_norm=True)
     assert mesh.is_watertight
     assert mesh.body_count == 1
     assert mesh.volume == pytest.approx(4 / 3 * np.pi * 0.08**3, rel=0.01)  # > 0: right-handed

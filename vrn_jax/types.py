@@ -32,8 +32,7 @@ class Mesh:
 
     `normals` have length one and point out of the solid.
     `uv` has its origin at the *lower left* corner of the texture, as OBJ files have it; the rows of
-    `texture` run from top to bottom, as in any image. One uv belongs to one vertex, so a textured
-    mesh repeats the vertices on its seams; `Reconstruction.mesh` does not.
+    `texture` run from top to bottom, as in any image.
     """
 
     vertices: Float[np.ndarray, "v 3"]

@@ -1,13 +1,9 @@
 """The photo as texture where it shows the surface, inpainted colour where it does not.
 
-The texture is an atlas of two charts side by side:
-
-- *front*: the photo around the face, for all that the camera sees. Towards grazing and covered
-  parts it fades into the inpainted colours, so the seam has no edge.
-- *around*: colour by direction from the middle of the solid, as an azimuthal projection about the
-  axis that points away from the viewer. Filled from what is seen, ever more blurred with
-  distance, it serves the sides, the back and what the nose hides. Its singular direction, towards
-  the viewer, is always seen.
+The texture has no seam (`geometry.unfold`), so a closed mesh stays closed. In its middle lies the
+photo as the camera sees the solid; around it, sides and back. They get *colour by direction* from
+the middle of the solid, taken from what is seen and ever more blurred with distance, and towards
+grazing parts the photo fades into it.
 """
 
 import dataclasses
@@ -20,13 +16,16 @@ from jaxtyping import Bool, Float, UInt8
 from vrn_jax.geometry.crop import warp
 from vrn_jax.geometry.mesh import vertex_normals
 from vrn_jax.geometry.rasterize import interpolate, rasterize
-from vrn_jax.geometry.transforms import apply_similarity, similarity, similarity_scale
+from vrn_jax.geometry.transforms import apply_similarity, similarity
+from vrn_jax.geometry.unfold import unfolding
 from vrn_jax.types import Mesh
 
 __all__ = ["texture_from_photo"]
 
 AROUND_SIDE = 128
-"""Texels a side of the chart by direction; its colours are smooth, so it can be small."""
+"""Texels a side of the map of colours by direction; they are smooth, so it can be small."""
+HEM = 0.25
+"""Width of the ring in which sides and back lie, in the larger side of the outline's box."""
 
 FACING_FADE = (0.15, 0.5)
 """Cosine between normal and viewer where the photo's share rises from nothing to all."""
@@ -36,7 +35,6 @@ FOLD = 0.03
 """Size of folds, in heights of the solid, whose steepness does not count."""
 EDGE_FADE = 0.03
 """Distance from outlines, in heights of the solid, over which the photo fades in."""
-_MARGIN = 2  # texels between the outline and the end of the front chart
 
 
 class _Front(NamedTuple):
@@ -52,34 +50,40 @@ class _Front(NamedTuple):
 def texture_from_photo(
     mesh: Mesh, photo: UInt8[np.ndarray, "h w 3"], *, max_side: int = 1024
 ) -> Mesh:
-    """Textures a closed mesh in photo pixels with that photo.
+    """Textures a closed mesh in photo pixels with that photo. Vertices and faces stay as they are.
 
-    The front chart has the photo's resolution, but at least 256 and at most `max_side` texels a
-    side. Vertices on the seam between the charts are repeated, with equal positions.
+    The texture has the photo's resolution, but at least 256 and at most `max_side` texels along the
+    larger side of the face.
     """
     normals = vertex_normals(mesh)
     front = _look(mesh, normals, photo, max_side)
+    height, width = front.covered.shape
     middle = mesh.vertices.mean(axis=0)
     around = _fill(_splat(front, middle))
-    pixels_around = _sample(around, _around_uv(front.surface - middle))
+    extent = float(np.ptp(mesh.vertices[:, :2], axis=0).max())
+    unfolded = unfolding(mesh.vertices - middle, HEM * extent)
+    texels = np.indices((height, width), np.float64)[::-1].reshape(2, -1).T
+    places = apply_similarity(np.linalg.inv(front.from_photo), texels) - middle[:2]
+    beyond = unfolded.directions(places).reshape(height, width, 3)
+    direction = np.where(front.covered[..., None], front.surface - middle, beyond)
     share = front.trust[..., None]
-    colour = share * front.colour + (1 - share) * pixels_around
-    # Texture filters read past the outline, so colour goes on beyond it.
-    nearest = np.empty((2, *front.covered.shape), np.int32)
-    scipy.ndimage.distance_transform_edt(
-        ~front.covered, return_distances=False, return_indices=True, indices=nearest
+    colour = share * front.colour + (1 - share) * _sample(around, _around_uv(direction))
+    at = apply_similarity(front.from_photo, unfolded.place(mesh.vertices - middle) + middle[:2])
+    return dataclasses.replace(
+        mesh,
+        normals=normals,
+        uv=(at + 0.5) / [width, height] * [1, -1] + [0, 1],
+        texture=colour.round().clip(0, 255).astype(np.uint8),
     )
-    colour = colour[nearest[0], nearest[1]]
-    whole = dataclasses.replace(mesh, normals=normals)
-    return _with_atlas(whole, _seen(mesh, normals, front), front, colour, around, middle)
 
 
 def _look(mesh: Mesh, normals: np.ndarray, photo: np.ndarray, max_side: int) -> _Front:
     low, high = mesh.vertices[:, :2].min(axis=0), mesh.vertices[:, :2].max(axis=0)
     side = float((high - low).max())
     scale = np.clip(side, 256, max_side) / side
-    width, height = (int(np.ceil(x * scale)) + 2 * _MARGIN + 1 for x in high - low)
-    from_photo = similarity(scale, 0.0, low, np.full(2, float(_MARGIN)))
+    margin = int(np.ceil(HEM * side * scale)) + 2
+    width, height = (int(np.ceil(x * scale)) + 2 * margin + 1 for x in high - low)
+    from_photo = similarity(scale, 0.0, low, np.full(2, float(margin)))
     vertices = apply_similarity(from_photo, mesh.vertices)
     fragments = rasterize(vertices, mesh.faces, (height, width))
     covered = fragments.face >= 0
@@ -149,44 +153,3 @@ def _sample(chart: np.ndarray, uv: Float[np.ndarray, "... 2"]) -> Float[np.ndarr
         for layer in np.moveaxis(chart, -1, 0)
     ]
     return np.stack(channels, axis=-1)
-
-
-def _seen(mesh: Mesh, normals: np.ndarray, front: _Front) -> Bool[np.ndarray, " f"]:
-    """Faces whose corners all face the camera and have nothing before them."""
-    x, y = apply_similarity(front.from_photo, mesh.vertices)[:, :2].round().astype(int).T
-    depth = np.where(front.covered, front.surface[..., 2], np.inf)
-    behind = scipy.ndimage.grey_erosion(depth, 3)[y, x] - mesh.vertices[:, 2]
-    tolerance = 1.5 / similarity_scale(front.from_photo) + 1.0
-    vertex_seen: np.ndarray = (normals[:, 2] > 0.05) & (behind < tolerance)
-    return np.all(vertex_seen[mesh.faces], axis=1)
-
-
-def _with_atlas(
-    mesh: Mesh,
-    seen: Bool[np.ndarray, " f"],
-    front: _Front,
-    colour: Float[np.ndarray, "h w 3"],
-    around: Float[np.ndarray, "n n 3"],
-    middle: Float[np.ndarray, " 3"],
-) -> Mesh:
-    """Puts the charts into one picture and gives every vertex its place, twice on the seam."""
-    height, width = max(colour.shape[0], AROUND_SIDE), colour.shape[1] + AROUND_SIDE
-    atlas = np.zeros((height, width, 3), np.uint8)
-    atlas[: colour.shape[0], : colour.shape[1]] = colour.round().clip(0, 255)
-    atlas[:AROUND_SIDE, colour.shape[1] :] = around.round().clip(0, 255)
-    texel = apply_similarity(front.from_photo, mesh.vertices)[:, :2] + 0.5
-    texel_around = _around_uv(mesh.vertices - middle) * AROUND_SIDE + [colour.shape[1], 0]
-    kept = [np.unique(mesh.faces[part]) for part in (seen, ~seen)]
-    texels = np.concatenate([texel[kept[0]], texel_around[kept[1]]])
-    faces = np.empty_like(mesh.faces)
-    faces[seen] = np.searchsorted(kept[0], mesh.faces[seen])
-    faces[~seen] = np.searchsorted(kept[1], mesh.faces[~seen]) + len(kept[0])
-    repeated = np.concatenate(kept)
-    return Mesh(
-        vertices=mesh.vertices[repeated],
-        faces=faces,
-        frame=mesh.frame,
-        normals=vertex_normals(mesh)[repeated],
-        uv=texels / [width, height] * [1, -1] + [0, 1],
-        texture=atlas,
-    )

@@ -37,9 +37,6 @@ def write_mesh(
     - ``.ply``: with a colour at each vertex.
     - ``.stl``: the shape alone.
 
-    A texture's vertices are repeated on its seams, so merge vertices by position before asking
-    whether the surface of a GLB or OBJ is closed; PLY and STL have it merged.
-
     Raises:
         InputError: if the suffix is none of these, or a GLB is to be written in pixels.
         OSError: if the file cannot be written.
@@ -57,9 +54,10 @@ def write_mesh(
     elif suffix == ".obj":
         _write_obj(path, mesh)
     else:
-        merged = _merged(mesh)
+        colours = None if mesh.texture is None else _vertex_colours(mesh)
+        plain = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_colors=colours, process=False)
         with writing(path) as partial:
-            merged.export(partial, file_type=suffix[1:])
+            plain.export(partial, file_type=suffix[1:])
 
 
 def _write_glb(path: Path, mesh: Mesh, extras: dict[str, str | float]) -> None:
@@ -102,18 +100,6 @@ def _textured(mesh: Mesh, material) -> trimesh.Trimesh:
         mesh.faces,
         vertex_normals=vertex_normals(mesh),
         visual=visual,
-        process=False,
-    )
-
-
-def _merged(mesh: Mesh) -> trimesh.Trimesh:
-    """The mesh without seams; a texture becomes colours of its vertices."""
-    _, first, inverse = np.unique(mesh.vertices, axis=0, return_index=True, return_inverse=True)
-    colours = None if mesh.texture is None else _vertex_colours(mesh)[first]
-    return trimesh.Trimesh(
-        mesh.vertices[first],
-        inverse.reshape(-1)[mesh.faces],
-        vertex_colors=colours,
         process=False,
     )
 
