@@ -18,7 +18,7 @@ from PIL import Image
 
 from vrn_jax import __version__
 from vrn_jax.errors import InputError, VrnError
-from vrn_jax.outputs import OutputSettings
+from vrn_jax.outputs import MESH_KINDS, OutputSettings, write_faces
 
 if TYPE_CHECKING:
     from vrn_jax.inference import Reconstructor
@@ -171,16 +171,13 @@ def _reconstruct_one(options: Reconstruct, photo: Path | None) -> int:
     stem, settings = _single_target(options, photo.stem if photo else "astronaut")
     from vrn_jax.io.image import read_photo
     from vrn_jax.io.landmarks import read_landmarks
-    from vrn_jax.outputs import write_outputs
 
     pixels = read_photo(photo) if photo else _astronaut()
     landmarks = read_landmarks(options.landmarks) if options.landmarks else None
     reconstructor = _reconstructor(options, detect=landmarks is None and options.box is None)
     faces = reconstructor(pixels, landmarks=landmarks, box=options.box)
-    for number, face in enumerate(faces, 1):
-        own = stem if number == 1 else stem.with_name(f"{stem.name}-{number}")
-        for path in write_outputs(face, own, settings):
-            print(path)
+    for path in write_faces(faces, stem, settings):
+        print(path)
     return 0
 
 
@@ -242,10 +239,11 @@ def _single_target(options: Reconstruct, name: str) -> tuple[Path, OutputSetting
     if target is None or target.is_dir() or not target.suffix:
         return _folder(target or Path()) / name, settings
     kind = target.suffix.lower()[1:]
-    if kind not in ("glb", "obj", "ply", "stl"):
-        raise InputError(f"{target} ends in none of .glb, .obj, .ply, .stl; or give a folder")
+    if kind not in MESH_KINDS:
+        known = ", ".join(f".{kind}" for kind in MESH_KINDS)
+        raise InputError(f"{target} ends in none of {known}; or give a folder")
     if kind not in settings.save:
-        others = tuple(k for k in settings.save if k not in ("glb", "obj", "ply", "stl"))
+        others = tuple(k for k in settings.save if k not in MESH_KINDS)
         settings = replace(settings, save=(kind, *others))
     return _folder(target.parent) / target.stem, settings
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -19,15 +20,28 @@ from vrn_jax.geometry.texture import texture_from_photo
 from vrn_jax.geometry.transforms import similarity_scale
 from vrn_jax.io.atomic import writing
 from vrn_jax.io.image import write_png
-from vrn_jax.io.mesh import write_mesh
+from vrn_jax.io.mesh import MESH_SUFFIXES, write_mesh
 from vrn_jax.io.raw import write_raw
 from vrn_jax.preview import preview
 from vrn_jax.reconstruction import Reconstruction
 from vrn_jax.types import Frame, Mesh
 
-__all__ = ["Kind", "OutputSettings", "depth_map", "normal_map", "save", "write_outputs"]
+__all__ = [
+    "MESH_KINDS",
+    "Kind",
+    "OutputSettings",
+    "depth_map",
+    "normal_map",
+    "save",
+    "write_faces",
+    "write_outputs",
+]
 
 Kind = Literal["glb", "obj", "ply", "stl", "npz", "raw", "json", "depth", "normals", "preview"]
+
+
+MESH_KINDS = tuple(suffix[1:] for suffix in MESH_SUFFIXES)
+"""The kinds that are meshes."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +82,25 @@ def save(
     raise InputError(f"{path} ends in none of {known}")
 
 
+def write_faces(
+    faces: Iterable[Reconstruction], stem: Path, settings: OutputSettings
+) -> Iterator[Path]:
+    """`write_outputs` for all faces of a photo; from the second one on, `stem` gets -2, -3, ...
+
+    Yields the names of a face's files as soon as that face is written.
+    """
+    for number, face in enumerate(faces, 1):
+        own = stem if number == 1 else stem.with_name(f"{stem.name}-{number}")
+        yield from write_outputs(face, own, settings)
+
+
 def write_outputs(face: Reconstruction, stem: Path, settings: OutputSettings) -> list[Path]:
     """Writes `stem` + suffix for every kind asked for, each at once or not at all; names them.
 
     Folders are made as needed.
 
     Raises:
+        InputError: if the mesh cannot be simplified as far as the settings ask.
         OSError: if a file cannot be written.
     """
     stem.parent.mkdir(parents=True, exist_ok=True)
@@ -88,7 +115,7 @@ def write_outputs(face: Reconstruction, stem: Path, settings: OutputSettings) ->
     paths = []
     for kind in settings.save:
         path = stem.with_name(stem.name + _suffix(kind))
-        if kind in ("glb", "obj", "ply", "stl"):
+        if kind in MESH_KINDS:
             frame = "metres" if kind == "glb" else settings.frame
             write_mesh(path, _in_frame(textured, face, frame), extras=_extras(face))
         elif kind == "raw":

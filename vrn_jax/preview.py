@@ -3,12 +3,12 @@
 from typing import NamedTuple
 
 import numpy as np
-import scipy.ndimage
 from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageDraw
 
 from vrn_jax.geometry.mesh import moved, vertex_normals, y_flipped
 from vrn_jax.geometry.rasterize import Fragments, interpolate_seen, rasterize
+from vrn_jax.geometry.texture import look_up
 from vrn_jax.reconstruction import Reconstruction
 from vrn_jax.types import Mesh
 
@@ -98,18 +98,10 @@ def _shaded(mesh: Mesh, view: _View) -> Float[np.ndarray, "p 3"]:
 
 
 def _textured(mesh: Mesh, view: _View) -> Float[np.ndarray, "p 3"]:
-    """Bilinear; texel centres lie half a texel from the texture's edge, v counts from below."""
     assert mesh.uv is not None
     assert mesh.texture is not None
     uv = interpolate_seen(view.fragments, view.faces, mesh.uv)
-    at = [(1 - uv[:, 1]) * mesh.texture.shape[0] - 0.5, uv[:, 0] * mesh.texture.shape[1] - 0.5]
-    layers = [
-        scipy.ndimage.map_coordinates(
-            mesh.texture[..., i], at, output=np.float32, order=1, mode="nearest"
-        )
-        for i in range(3)
-    ]
-    return np.stack(layers, axis=1)
+    return look_up(mesh.texture, uv * [1, -1] + [0, 1])  # v counts from below
 
 
 def _averaged(

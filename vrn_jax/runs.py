@@ -15,7 +15,7 @@ from PIL import Image
 from vrn_jax.errors import InputError
 from vrn_jax.inference import Reconstructor
 from vrn_jax.io.atomic import writing
-from vrn_jax.outputs import OutputSettings, write_outputs
+from vrn_jax.outputs import OutputSettings, write_faces
 from vrn_jax.pipeline import Outcome, reconstruct_many
 from vrn_jax.preview import tile
 
@@ -158,10 +158,7 @@ def run(
 def _write(job: Job, outcome: Outcome, settings: OutputSettings) -> Result:
     if outcome.error is not None:
         return Result(job, [], str(outcome.error))
-    files: list[Path] = []
-    for number, face in enumerate(outcome.faces, 1):
-        stem = job.stem if number == 1 else job.stem.with_name(f"{job.stem.name}-{number}")
-        files += write_outputs(face, stem, settings)
+    files = list(write_faces(outcome.faces, job.stem, settings))
     return Result(job, files, tiles=tuple(tile(face) for face in outcome.faces))
 
 

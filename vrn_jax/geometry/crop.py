@@ -47,7 +47,7 @@ def crop_from_box(box: Float[np.ndarray, " 4"], turns: int = 0) -> Float[np.ndar
     `turns` are the quarter turns by which the face lies in the photo; the crop shows it upright.
 
     Raises:
-        InputError: if the box is not finite or has no area.
+        InputError: if the box is not finite, has no area, or is of no size that a face can have.
     """
     left, top, right, bottom = (float(side) for side in box)
     if not (np.isfinite(box).all() and right > left and bottom > top):

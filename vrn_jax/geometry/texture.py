@@ -20,7 +20,7 @@ from vrn_jax.geometry.transforms import apply_similarity, similarity
 from vrn_jax.geometry.unfold import unfolding
 from vrn_jax.types import Mesh
 
-__all__ = ["texture_from_photo"]
+__all__ = ["look_up", "texture_from_photo"]
 
 AROUND_SIDE = 128
 """Texels a side of the map of colours by direction; they are smooth, so it can be small."""
@@ -67,7 +67,7 @@ def texture_from_photo(
     beyond = unfolded.directions(places).reshape(height, width, 3)
     direction = np.where(front.covered[..., None], front.surface - middle, beyond)
     share = front.trust[..., None]
-    colour = share * front.colour + (1 - share) * _sample(around, _around_uv(direction))
+    colour = share * front.colour + (1 - share) * look_up(around, _around_uv(direction))
     at = apply_similarity(front.from_photo, unfolded.place(mesh.vertices - middle) + middle[:2])
     return dataclasses.replace(
         mesh,
@@ -88,23 +88,24 @@ def _look(mesh: Mesh, normals: np.ndarray, photo: np.ndarray, max_side: int) -> 
     fragments = rasterize(vertices, mesh.faces, (height, width))
     covered = fragments.face >= 0
     surface = interpolate(fragments, mesh.faces, mesh.vertices)
+    tall = float(high[1] - low[1]) * scale  # of the solid, texels; the picture has its hem besides
     # Smoothed, for a fold such as an eyelid is seen well enough although it is steep.
-    facing = _smoothed(interpolate(fragments, mesh.faces, normals[:, 2:])[..., 0], covered, height)
+    facing = _smoothed(interpolate(fragments, mesh.faces, normals[:, 2:])[..., 0], covered, tall)
     # Behind an outline inside the face (nose, lips) the photo's colours belong to what covers it.
     z = np.where(covered, surface[..., 2], mesh.vertices[:, 2].min()) * scale
     # Pits narrower than a fold are closed first: an eye is no place to lose the photo.
-    z = scipy.ndimage.grey_closing(z, 1 + round(2 * FOLD * height))
-    cliff = scipy.ndimage.grey_dilation(z, 3) - z > CLIFF * height
+    z = scipy.ndimage.grey_closing(z, 1 + round(2 * FOLD * tall))
+    cliff = scipy.ndimage.grey_dilation(z, 3) - z > CLIFF * tall
     from_edge = np.asarray(scipy.ndimage.distance_transform_edt(covered & ~cliff))
-    trust = _smoothstep(facing, *FACING_FADE) * _smoothstep(from_edge, 0, EDGE_FADE * height)
+    trust = _smoothstep(facing, *FACING_FADE) * _smoothstep(from_edge, 0, EDGE_FADE * tall)
     colour = warp(photo, from_photo, (height, width)).astype(np.float32)
     return _Front(from_photo, colour, surface, covered, trust * covered)
 
 
-def _smoothed(values: np.ndarray, covered: np.ndarray, height: int) -> np.ndarray:
+def _smoothed(values: np.ndarray, covered: np.ndarray, tall: float) -> np.ndarray:
     """Averages over a neighbourhood the size of a fold, within the outline."""
-    weight = scipy.ndimage.gaussian_filter(covered.astype(np.float64), FOLD * height)
-    blurred = scipy.ndimage.gaussian_filter(values, FOLD * height)  # 0 where not covered
+    weight = scipy.ndimage.gaussian_filter(covered.astype(np.float64), FOLD * tall)
+    blurred = scipy.ndimage.gaussian_filter(values, FOLD * tall)  # 0 where not covered
     return blurred / np.maximum(weight, 1e-6)
 
 
@@ -145,11 +146,15 @@ def _fill(sums: Float[np.ndarray, "n n 4"]) -> Float[np.ndarray, "n n 3"]:
     return colour
 
 
-def _sample(chart: np.ndarray, uv: Float[np.ndarray, "... 2"]) -> Float[np.ndarray, "... 3"]:
-    """Bilinear look-up at (column, row) in 0..1."""
-    rows, columns = uv[..., 1] * len(chart) - 0.5, uv[..., 0] * len(chart) - 0.5
+def look_up(
+    picture: Float[np.ndarray, "h w 3"] | UInt8[np.ndarray, "h w 3"],
+    places: Float[np.ndarray, "... 2"],
+) -> Float[np.ndarray, "... 3"]:
+    """Bilinear, at (column, row) in 0..1 from the upper left corner, as texture filters do it."""
+    height, width = picture.shape[:2]
+    at = [places[..., 1] * height - 0.5, places[..., 0] * width - 0.5]
     channels = [
-        scipy.ndimage.map_coordinates(layer, [rows, columns], order=1, mode="nearest")
-        for layer in np.moveaxis(chart, -1, 0)
+        scipy.ndimage.map_coordinates(layer, at, output=np.float32, order=1, mode="nearest")
+        for layer in np.moveaxis(picture, -1, 0)
     ]
     return np.stack(channels, axis=-1)

@@ -8,7 +8,6 @@ import os
 from pathlib import Path
 
 import numpy as np
-import scipy.ndimage
 import trimesh
 from jaxtyping import UInt8
 from PIL import Image
@@ -19,6 +18,7 @@ from trimesh.visual.material import PBRMaterial, SimpleMaterial
 
 from vrn_jax.errors import InputError
 from vrn_jax.geometry.mesh import vertex_normals, y_flipped
+from vrn_jax.geometry.texture import look_up
 from vrn_jax.io.atomic import writing
 from vrn_jax.types import Mesh
 
@@ -107,10 +107,5 @@ def _textured(mesh: Mesh, material) -> trimesh.Trimesh:
 def _vertex_colours(mesh: Mesh) -> UInt8[np.ndarray, "v 3"]:
     assert mesh.uv is not None
     assert mesh.texture is not None
-    height, width = mesh.texture.shape[:2]
-    at = [(1 - mesh.uv[:, 1]) * height - 0.5, mesh.uv[:, 0] * width - 0.5]
-    layers = [
-        scipy.ndimage.map_coordinates(mesh.texture[..., i], at, order=1, mode="nearest")
-        for i in range(3)
-    ]
-    return np.stack(layers, axis=1)
+    colours = look_up(mesh.texture, mesh.uv * [1, -1] + [0, 1])  # v counts from below
+    return colours.round().astype(np.uint8)
