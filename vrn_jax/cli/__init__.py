@@ -1,0 +1,49 @@
+"""The command line: `vrn COMMAND`. Errors are one line on standard error, never a traceback.
+
+A command is a frozen dataclass of its options and a function that does it and returns the exit
+code. Both import nothing slow before the arguments are known to be good: JAX takes seconds.
+"""
+
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tyro
+from PIL import Image
+
+from vrn_jax import __version__
+from vrn_jax.cli.bench import Bench, bench
+from vrn_jax.cli.reconstruct import Reconstruct, reconstruct
+from vrn_jax.errors import VrnError
+
+__all__ = ["main"]
+
+_COMMANDS = {"reconstruct": Reconstruct, "bench": Bench}
+_ACTIONS: dict[type, Callable[[Any], int]] = {Reconstruct: reconstruct, Bench: bench}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs `vrn` with the given arguments (default: those of the process); returns the exit code.
+
+    0: done. 1: something given cannot be used, the message says what. 2: usage. 130: interrupted.
+    """
+    if list(sys.argv[1:] if arguments is None else arguments) == ["--version"]:
+        print(f"vrn_jax {__version__}")
+        return 0
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # read_photo checks
+    command = tyro.extras.subcommand_cli_from_dict(
+        _COMMANDS,
+        prog="vrn",
+        description="3D faces from photos (VRN, ICCV 2017).",
+        args=arguments,
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
+    )
+    try:
+        return _ACTIONS[type(command)](command)
+    except (VrnError, OSError) as error:
+        print(f"vrn: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("vrn: interrupted", file=sys.stderr)
+        return 130

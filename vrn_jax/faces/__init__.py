@@ -1,0 +1,1 @@
+"""Faces made on the device: morphable heads, rendered and voxelised as training data."""
