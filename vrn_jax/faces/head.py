@@ -106,7 +106,7 @@ def load_head(path: Path) -> Head:
         raise InputError(f"there is no head file {path}; `vrn data head` makes one") from error
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise InputError(
-            f"{path} is no head file ({error}); `vrn data head` makes one from a clone of ICT-FaceKit"
+            f"{path} is no head file ({error}); `vrn data head` makes one from ICT-FaceKit's files"
         ) from error
     return Head(**values)
 
