@@ -5,7 +5,7 @@ import typing
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-__all__ = ["ModelConfig", "Norm", "Task", "from_dict"]
+__all__ = ["FaceSettings", "ModelConfig", "Norm", "Task", "from_dict"]
 
 Task = Literal["unguided", "guided", "multitask"]
 """The three networks of the paper (section 4): image only; image and landmark channels in; image
@@ -40,6 +40,62 @@ class ModelConfig:
             raise ValueError(
                 f"the multitask network forks after a first stack: two at least, got {self}"
             )
+
+
+@dataclass(frozen=True)
+class FaceSettings:
+    """How made faces vary. Angles in degrees, lengths in crop pixels, shares and chances in [0, 1].
+
+    A range (low, high) is drawn from uniformly. The defaults cover what photos of people show.
+    """
+
+    uniform_yaw_share: float = 0.5
+    """Share of samples with yaw uniform in +-`max_yaw_deg`; the others are normal."""
+    max_yaw_deg: float = 90.0
+    """Largest turn to a side."""
+    yaw_deg: float = 26.0
+    """Standard deviation of the normal share."""
+    pitch_deg: float = 13.0
+    """Standard deviation of the nod."""
+    roll_deg: float = 13.0
+    """Standard deviation of the tilt, of the head itself; at most 45."""
+    turn_deg: float = 0.0
+    """The finished crop is turned by up to this much to either side (the paper: 45)."""
+    shift_px: float = 7.0
+    """The crop is moved by up to this much in x and y (the paper: 15)."""
+    zoom: tuple[float, float] = (0.88, 1.12)
+    """The crop is scaled by this (the paper: 0.85 to 1.15)."""
+    flip_chance: float = 0.2
+    """Of mirroring the finished sample, as in the paper."""
+    colour_scale: tuple[float, float] = (0.88, 1.14)
+    """Each colour channel is scaled by this (the paper: 0.6 to 1.4)."""
+    identity_spread: float = 1.0
+    """Scales how far identities lie from the mean head."""
+    expression_chance: float = 0.12
+    """Of each single expression being there."""
+    portrait_share: float = 0.7
+    """Share of samples that wear a portrait's colours, where there are portraits."""
+    hair_chance: float = 0.8
+    """Of hair that stands off the head."""
+    hat_chance: float = 0.06
+    """Of a hat."""
+    glasses_chance: float = 0.22
+    """Of glasses; a fifth of them are dark."""
+    beard_chance: float = 0.3
+    """Of a beard, stubble or moustache, where the colours are not a portrait's."""
+    occluder_chance: float = 0.15
+    """Of a hand or another thing in front of the face."""
+
+
+PAPER_AUGMENTATION: dict[str, Any] = {
+    "roll_deg": 0.0,
+    "turn_deg": 45.0,
+    "shift_px": 15.0,
+    "zoom": (0.85, 1.15),
+    "flip_chance": 0.2,
+    "colour_scale": (0.6, 1.4),
+}
+"""Fields of `FaceSettings` as in the paper: `FaceSettings(**PAPER_AUGMENTATION)`."""
 
 
 def from_dict(cls: type[T], values: Any) -> T:

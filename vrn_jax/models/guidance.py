@@ -2,9 +2,9 @@
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-__all__ = ["landmark_channels", "mirrored_landmarks"]
+__all__ = ["landmark_channels", "mirror_order", "mirrored_landmarks"]
 
 _PAIRS = (
     [(i, 16 - i) for i in range(8)]  # jaw
@@ -34,10 +34,16 @@ def _bell(distance_px: Float[Array, "..."]) -> Float[Array, "..."]:
     return jnp.exp(-(distance_px**2) / (2 * SIGMA_PX**2))
 
 
-def mirrored_landmarks(landmarks: Float[Array, "b 68 2"], width: int) -> Float[Array, "b 68 2"]:
-    """The 68 iBUG landmarks (x, y) of the mirrored picture, `width` pixels wide, in their order."""
+def mirror_order() -> Int[np.ndarray, " 68"]:
+    """For every iBUG point, the one that takes its name when the picture is mirrored."""
     order = np.arange(68)
     for left, right in _PAIRS:
         order[[left, right]] = right, left
+    return order
+
+
+def mirrored_landmarks(landmarks: Float[Array, "b 68 2"], width: int) -> Float[Array, "b 68 2"]:
+    """The 68 iBUG landmarks (x, y) of the mirrored picture, `width` pixels wide, in their order."""
+    order = mirror_order()
     x, y = landmarks[:, order, 0], landmarks[:, order, 1]
     return jnp.stack([width - 1 - x, y], axis=-1)

@@ -1,0 +1,129 @@
+"""Light on a made face: a soft surrounding, a lamp that casts shadows, and a second one.
+
+Everything is in the camera's axes: x to the viewer's right, y up, z to the viewer, centimetres.
+Colours are linear here.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+from vrn_jax.faces.model import FaceModel
+from vrn_jax.faces.noise import Draws
+from vrn_jax.geometry.zbuffer import rasterize
+
+__all__ = ["Lighting", "draw_lighting", "shade", "shadow"]
+
+_MAP_PX = 144
+_PX_PER_CM = 4.0
+_SLOTS = 1 << 17
+_BIAS_CM = 0.4
+# Light enters skin and comes out beside where it entered, red the furthest.
+_WRAP = np.array([0.25, 0.12, 0.08], np.float32)
+
+
+class Lighting(NamedTuple):
+    """The surrounding as nine spherical-harmonic coefficients a channel, and two lamps.
+
+    `lamps` point towards the lamps, unit vectors; `power` are their linear colours.
+    `softness` in [0, 1] is how much of the first lamp's light reaches into its shadows.
+    """
+
+    surrounding: Float[Array, "9 3"]
+    lamps: Float[Array, "2 3"]
+    power: Float[Array, "2 3"]
+    softness: Float[Array, ""]
+
+
+def draw_lighting(draws: Draws) -> Lighting:
+    """From an overcast sky to a single bare lamp from the side."""
+    contrast = draws.uniform()
+    level = 0.75 - 0.5 * contrast
+    shape = draws.normal((8, 1)) * jnp.array([[0.3]] * 3 + [[0.1]] * 5)
+    shape = shape.at[0, 0].add(0.2)  # more light from above
+    tint = 1 + 0.1 * draws.normal((9, 3))
+    surrounding = level * jnp.concatenate([jnp.ones((1, 1)), shape]) * tint
+    azimuth = draws.normal((2,)) * jnp.array([0.8, 1.6])
+    elevation = 0.45 + 0.4 * draws.normal((2,))
+    lamps = jnp.stack(
+        [
+            jnp.sin(azimuth) * jnp.cos(elevation),
+            jnp.sin(elevation),
+            jnp.cos(azimuth) * jnp.cos(elevation),
+        ],
+        axis=-1,
+    )
+    warmth = 0.08 * draws.normal((2, 1)) * jnp.array([1.0, 0.0, -1.0])
+    strength = jnp.stack([0.15 + 0.85 * contrast, 0.35 * draws.uniform() ** 2])
+    power = strength[:, None] * jnp.exp(warmth)
+    return Lighting(surrounding, lamps, power, draws.uniform(0.0, 0.6))
+
+
+def shadow(
+    points: Float[Array, "v 3"],
+    surface: Float[Array, "h w 3"],
+    model: FaceModel,
+    lamp: Float[Array, "3"],
+) -> Float[Array, "h w"]:
+    """How much of a lamp's light reaches surface points, 0 to 1: a depth map seen from the lamp.
+
+    `surface` are points slightly above the surface: that way a small bias keeps it from shading
+    itself.
+    """
+    side = jnp.cross(jnp.array([0.0, 1.0, 0.0]), lamp)
+    side = side / jnp.maximum(jnp.linalg.norm(side), 1e-3)
+    up = jnp.cross(lamp, side)
+    to_lamp = jnp.stack([side * _PX_PER_CM, -up * _PX_PER_CM, lamp])
+    middle = jnp.array([1.0, 1.0, 0.0]) * (_MAP_PX - 1) / 2
+    exact = lax.Precision.HIGHEST
+    on_map = jnp.matmul(points, to_lamp.T, precision=exact) + middle
+    seen = rasterize(on_map, model.scene, (_MAP_PX, _MAP_PX), slots=_SLOTS)
+    nearest = jnp.where(seen.face >= 0, seen.z, -1e3).ravel()
+    place = jnp.matmul(surface, to_lamp.T, precision=exact) + middle
+    column, row, depth = place[..., 0], place[..., 1], place[..., 2] + _BIAS_CM
+    left, top = jnp.floor(column).astype(jnp.int32), jnp.floor(row).astype(jnp.int32)
+
+    def lit(dy: int, dx: int) -> Float[Array, "h w"]:
+        y, x = jnp.clip(top + dy, 0, _MAP_PX - 1), jnp.clip(left + dx, 0, _MAP_PX - 1)
+        return (nearest[y * _MAP_PX + x] < depth).astype(jnp.float32)
+
+    across, down = column - left, row - top
+    upper = lit(0, 0) * (1 - across) + lit(0, 1) * across
+    lower = lit(1, 0) * (1 - across) + lit(1, 1) * across
+    return upper * (1 - down) + lower * down
+
+
+def shade(
+    albedo: Float[Array, "h w 3"],
+    gloss: Float[Array, "h w"],
+    normals: Float[Array, "h w 3"],
+    lit: Float[Array, "h w"],
+    lighting: Lighting,
+) -> Float[Array, "h w 3"]:
+    """Linear radiance towards the camera of surfaces with linear albedo, some of them glossy."""
+    light = jnp.maximum(_surrounding(normals, lighting.surrounding), 0.02)
+    shine = jnp.zeros_like(gloss)[..., None]
+    for i in range(2):
+        facing = (normals @ lighting.lamps[i])[..., None]
+        reach = 1.0 if i else (lighting.softness + (1 - lighting.softness) * lit)[..., None]
+        wrapped = jnp.maximum((facing + _WRAP) / (1 + _WRAP), 0)
+        light = light + reach * wrapped * lighting.power[i]
+        halfway = lighting.lamps[i] + jnp.array([0.0, 0.0, 1.0])
+        halfway = halfway / jnp.maximum(jnp.linalg.norm(halfway), 1e-3)
+        glint = jnp.maximum(normals @ halfway, 0)[..., None]
+        lobe = 0.06 * glint**18 + 0.5 * (gloss[..., None] > 2) * glint**120
+        shine = shine + reach * (facing > 0) * lobe * lighting.power[i]
+    rim = (1 - jnp.clip(normals[..., 2:], 0, 1)) ** 4 * 0.08 * light
+    return albedo * light + gloss[..., None] * (shine + 0.3 * rim)
+
+
+def _surrounding(
+    n: Float[Array, "h w 3"], coefficients: Float[Array, "9 3"]
+) -> Float[Array, "h w 3"]:
+    """The first nine real spherical harmonics, each scaled to a range of about 1."""
+    x, y, z = n[..., 0], n[..., 1], n[..., 2]
+    bands = [jnp.ones_like(x), y, x, z, x * y, y * z, x * z, x * x - y * y, 1.5 * z * z - 0.5]
+    return sum(band[..., None] * colour for band, colour in zip(bands, coefficients, strict=True))  # pyright: ignore
