@@ -15,13 +15,13 @@ from PIL import Image
 from vrn_jax.errors import InputError
 from vrn_jax.inference import Reconstructor
 from vrn_jax.io.atomic import writing
+from vrn_jax.io.image import PHOTO_SUFFIXES
 from vrn_jax.outputs import OutputSettings, write_faces
 from vrn_jax.pipeline import Outcome, reconstruct_many
 from vrn_jax.preview import tile
 
 __all__ = ["Job", "Journal", "Result", "find_photos", "plan", "run", "write_contact_sheet"]
 
-PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
 _WAITING_WRITES = 4
 
 

@@ -11,7 +11,7 @@ from PIL.PngImagePlugin import PngInfo
 from vrn_jax.errors import InputError
 from vrn_jax.io.atomic import writing
 
-__all__ = ["MAX_PIXELS", "Photo", "read_photo", "write_png"]
+__all__ = ["MAX_PIXELS", "PHOTO_SUFFIXES", "Photo", "read_photo", "write_png"]
 
 
 @runtime_checkable
@@ -25,6 +25,9 @@ Photo = str | os.PathLike[str] | Image.Image | np.ndarray | SupportsArray
 
 MAX_PIXELS = 170_000_000
 """Larger pictures are refused, a little before PIL takes them for decompression bombs."""
+
+PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
+"""Files of a folder that are taken for photos. A file named by itself may be called anything."""
 
 
 def read_photo(photo: Photo) -> UInt8[np.ndarray, "h w 3"]:
