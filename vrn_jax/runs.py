@@ -96,7 +96,7 @@ class Journal:
     def finished(self, jobs: Iterable[Job]) -> set[Path]:
         """The photos of these jobs that need not be done again."""
         try:
-            lines = self._path.read_text().splitlines()
+            lines = self._path.read_text(encoding="utf-8").splitlines()
         except OSError:
             return set()
         entries = {}
@@ -121,7 +121,7 @@ class Journal:
             "state": self._state(result.job.photo),
             "files": [file.name for file in result.files],
         }
-        with self._path.open("a") as file:
+        with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
 
     def _state(self, photo: Path) -> list:

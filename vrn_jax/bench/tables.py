@@ -49,7 +49,7 @@ def with_tables(text: str, folder: Path) -> str:
     """Fills every ``<!-- table: NAME --> ... <!-- end -->`` with the table of NAME.json."""
 
     def table(match: re.Match[str]) -> str:
-        numbers = json.loads((folder / f"{match[1]}.json").read_text())
+        numbers = json.loads((folder / f"{match[1]}.json").read_text(encoding="utf-8"))
         return f"<!-- table: {match[1]} -->\n\n{inference_table(numbers)}\n\n<!-- end -->"
 
     return re.sub(r"<!-- table: (\w+) -->.*?<!-- end -->", table, text, flags=re.DOTALL)
