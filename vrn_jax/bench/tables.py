@@ -36,6 +36,10 @@ def inference_table(numbers: dict) -> str:
         else:
             row += " | | |"
         lines.append(row)
+        slower = seconds.get(f"{key}_peer_default_layout")
+        if slower is not None:
+            ratio = seconds[key] / slower
+            lines.append(f"| | | PyTorch, default layout | {slower:.3f} | {ratio:.2f} |")
     packages = ", ".join(f"{name} {v}" for name, v in numbers["packages"].items() if v)
     lines += [
         "",
