@@ -10,7 +10,6 @@ point `centre` is seen in the middle, which is a corner of pixels if `size` is e
 """
 
 import base64
-import fcntl
 import io
 import itertools
 import json
@@ -217,6 +216,7 @@ def silhouette_iou(mask: Bool[np.ndarray, "h w"], other: Bool[np.ndarray, "h w"]
 
 def _install_packages(npm: str) -> None:
     """Runs ``npm ci`` unless what is there was installed from the lock file as it is now."""
+    fcntl = pytest.importorskip("fcntl")  # not on Windows
     wanted = _VIEWER / "package-lock.json"
     installed = _VIEWER / "node_modules" / ".package-lock.json"  # the last thing npm writes
     with wanted.open() as lock:

@@ -128,6 +128,12 @@ def test_other_numbers_would_be_noticed(tmp_path):
     numbers = json.loads(
         (Path(__file__).parent.parent / "docs" / "bench" / "inference.json").read_text()
     )
-    numbers["seconds"]["detect"] = 123.0
+    numbers["seconds"] |= {
+        "detect": 123.0,
+        "network_default": 0.2,
+        "network_default_peer_default_layout": 0.5,
+    }
     (tmp_path / "inference.json").write_text(json.dumps(numbers))
-    assert "| 123.000 |" in with_tables("a <!-- table: inference --> b <!-- end --> c", tmp_path)
+    table = with_tables("a <!-- table: inference --> b <!-- end --> c", tmp_path)
+    assert "| 123.000 |" in table
+    assert "| | | PyTorch, default layout | 0.500 | 0.40 |" in table

@@ -145,6 +145,9 @@ def test_exif_rotation(tmp_path):
     assert photo.shape == (40, 20, 3)
     assert photo[5].mean() < 20  # which is the top after rotation
     assert photo[35].mean() > 235
+    with Image.open(path) as opened:
+        np.testing.assert_array_equal(read_photo(opened), photo)
+        assert opened.size == (40, 20)  # the caller's image stays as it is
 
 
 def test_arrays():

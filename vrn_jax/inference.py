@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
@@ -175,10 +176,9 @@ class Reconstructor:
     def _clean(self, faces: list[Face], crops: list[FaceCrop]) -> Cleaned:
         points = None
         if self.info.model.task == "guided":
-            points = np.stack(
-                [_landmarks_on_crop(*pair) for pair in zip(faces, crops, strict=True)]
-            )
-        images = np.stack([crop.image for crop in crops])
+            on_crops = [_landmarks_on_crop(*pair) for pair in zip(faces, crops, strict=True)]
+            points = jnp.asarray(np.stack(on_crops))
+        images = jnp.asarray(np.stack([crop.image for crop in crops]))
         return cleaned_volumes(
             self._model, self.info, self._settings, self._mirror, self._variables, images, points
         )
@@ -237,7 +237,9 @@ class Reconstructor:
                 f"crops are uint8 [b {' '.join(map(str, expected))}] with values 0..255, got "
                 f"{crops.dtype} {crops.shape}"
             )
-        logits = network_logits(self._model, self.info, self._variables, crops, landmarks)
+        points = None if landmarks is None else jnp.asarray(landmarks)
+        crops = jnp.asarray(crops)
+        logits = network_logits(self._model, self.info, self._variables, crops, points)
         return probabilities(logits)
 
     def _surface(self, cleaned: Cleaned, index: int) -> Mesh:

@@ -204,7 +204,7 @@ def _write_json(path: Path, face: Reconstruction, mesh: Mesh) -> None:
         "weights": dataclasses.asdict(face.weights),
     }
     with writing(path) as partial:
-        partial.write_text(json.dumps(numbers, indent=1))
+        partial.write_text(json.dumps(numbers, indent=1), encoding="utf-8")
 
 
 def _write_depth(path: Path, depth: Float[np.ndarray, "h w"]) -> None:

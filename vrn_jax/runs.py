@@ -15,13 +15,13 @@ from PIL import Image
 from vrn_jax.errors import InputError
 from vrn_jax.inference import Reconstructor
 from vrn_jax.io.atomic import writing
+from vrn_jax.io.image import PHOTO_SUFFIXES
 from vrn_jax.outputs import OutputSettings, write_faces
 from vrn_jax.pipeline import Outcome, reconstruct_many
 from vrn_jax.preview import tile
 
 __all__ = ["Job", "Journal", "Result", "find_photos", "plan", "run", "write_contact_sheet"]
 
-PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
 _WAITING_WRITES = 4
 
 
@@ -96,7 +96,7 @@ class Journal:
     def finished(self, jobs: Iterable[Job]) -> set[Path]:
         """The photos of these jobs that need not be done again."""
         try:
-            lines = self._path.read_text().splitlines()
+            lines = self._path.read_text(encoding="utf-8").splitlines()
         except OSError:
             return set()
         entries = {}
@@ -121,7 +121,7 @@ class Journal:
             "state": self._state(result.job.photo),
             "files": [file.name for file in result.files],
         }
-        with self._path.open("a") as file:
+        with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
 
     def _state(self, photo: Path) -> list:

@@ -20,7 +20,7 @@ from vrn_jax.detection import FaceDetector
 from vrn_jax.errors import InputError
 from vrn_jax.geometry.crop import landmark_box, warp
 from vrn_jax.geometry.transforms import apply_similarity, similarity
-from vrn_jax.io.image import read_photo
+from vrn_jax.io.image import PHOTO_SUFFIXES, read_photo
 from vrn_jax.models.guidance import mirrored_landmarks
 from vrn_jax.types import Face
 
@@ -33,7 +33,6 @@ CUTS = (0.25, 0.4)  # of the landmark box, outside of the photo
 FOUND_OVERLAP = 0.4  # intersection over union with the true landmark box
 GREY = 127
 COVERED = {"eyes": range(36, 48), "mouth": range(48, 68), "left half": (*range(8), 27, 33)}
-SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 
 @dataclass(frozen=True)
@@ -96,9 +95,11 @@ def pictures(folder: Path, limit: int | None) -> list[Path]:
     """The picture files of a folder, by name; not more than `limit`, evenly spread."""
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder; give one that holds photos")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES)
     if not paths:
-        raise InputError(f"no picture in {folder}; files ending in {sorted(SUFFIXES)} are read")
+        raise InputError(
+            f"no picture in {folder}, files ending in {', '.join(sorted(PHOTO_SUFFIXES))}"
+        )
     if limit is None or limit >= len(paths):
         return paths
     return [paths[i] for i in np.linspace(0, len(paths) - 1, limit).round().astype(int)]

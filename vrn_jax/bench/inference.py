@@ -38,9 +38,10 @@ __all__ = ["measure_inference"]
 def measure_inference(photo: np.ndarray, *, repeats: int = 7) -> dict:
     """Seconds for every part of reconstructing the face in `photo`, uint8 [h w 3]; medians.
 
-    Keys ending in "_peer" are what the key without it is compared with: the same graph in PyTorch
-    (absent without the `torch` extra), scipy.ndimage's clean-up, marching cubes on the whole
-    volume, the same photos one by one.
+    Keys ending in "_peer" are what the key without it is compared with: the same graph in PyTorch,
+    channels last, and in its default layout as "_peer_default_layout" (both absent without the
+    `torch` extra), scipy.ndimage's clean-up, marching cubes on the whole volume, the same photos
+    one by one.
     """
     reconstructor = load()
     detector = FaceDetector()
@@ -94,32 +95,41 @@ def _network(crop: np.ndarray, repeats: int) -> dict[str, float]:
         def ours(forward=forward, on_device=on_device) -> object:
             return jax.block_until_ready(forward(on_device, image))
 
-        theirs = _torch_forward(layer_tensors(variables), config.stacks, image)
         seconds[f"network_{name}"] = _median_seconds(ours, repeats)
-        if theirs is not None:
-            seconds[f"network_{name}_peer"] = _median_seconds(theirs, repeats)
+        peers = _torch_forwards(layer_tensors(variables), config.stacks, image)
+        for peer, theirs in peers.items():
+            seconds[f"network_{name}_{peer}"] = _median_seconds(theirs, repeats)
     return seconds
 
 
-def _torch_forward(tensors: dict, stacks: int, image: np.ndarray) -> Callable[[], object] | None:
+def _torch_forwards(
+    tensors: dict, stacks: int, image: np.ndarray
+) -> dict[str, Callable[[], object]]:
+    """PyTorch's way through the network in its faster layout and in its default one."""
     try:
         import torch
 
         from vrn_jax.interop.pytorch import torch_vrn
     except ImportError:
-        return None
-    # Channels last is PyTorch's faster layout too; the transposed view has it already.
-    network = torch_vrn(tensors, stacks)
-    for parameter in network.parameters():
-        if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        return {}
     x = torch.from_numpy(image.transpose(0, 3, 1, 2))
 
-    def forward() -> object:
-        with torch.inference_mode():
-            return network(x).numpy()
+    def forward(layout: torch.memory_format) -> Callable[[], object]:
+        network, pixels = torch_vrn(tensors, stacks), x.contiguous(memory_format=layout)
+        for parameter in network.parameters():
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.contiguous(memory_format=layout)
 
-    return forward
+        def run() -> object:
+            with torch.inference_mode():
+                return network(pixels).numpy()
+
+        return run
+
+    return {
+        "peer": forward(torch.channels_last),
+        "peer_default_layout": forward(torch.contiguous_format),
+    }
 
 
 def _clean_up(crop: np.ndarray, repeats: int) -> dict[str, float]:

@@ -36,6 +36,10 @@ def inference_table(numbers: dict) -> str:
         else:
             row += " | | |"
         lines.append(row)
+        slower = seconds.get(f"{key}_peer_default_layout")
+        if slower is not None:
+            ratio = seconds[key] / slower
+            lines.append(f"| | | PyTorch, default layout | {slower:.3f} | {ratio:.2f} |")
     packages = ", ".join(f"{name} {v}" for name, v in numbers["packages"].items() if v)
     lines += [
         "",
@@ -49,7 +53,7 @@ def with_tables(text: str, folder: Path) -> str:
     """Fills every ``<!-- table: NAME --> ... <!-- end -->`` with the table of NAME.json."""
 
     def table(match: re.Match[str]) -> str:
-        numbers = json.loads((folder / f"{match[1]}.json").read_text())
+        numbers = json.loads((folder / f"{match[1]}.json").read_text(encoding="utf-8"))
         return f"<!-- table: {match[1]} -->\n\n{inference_table(numbers)}\n\n<!-- end -->"
 
     return re.sub(r"<!-- table: (\w+) -->.*?<!-- end -->", table, text, flags=re.DOTALL)

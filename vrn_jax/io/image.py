@@ -11,7 +11,7 @@ from PIL.PngImagePlugin import PngInfo
 from vrn_jax.errors import InputError
 from vrn_jax.io.atomic import writing
 
-__all__ = ["MAX_PIXELS", "Photo", "read_photo", "write_png"]
+__all__ = ["MAX_PIXELS", "PHOTO_SUFFIXES", "Photo", "read_photo", "write_png"]
 
 
 @runtime_checkable
@@ -25,6 +25,12 @@ Photo = str | os.PathLike[str] | Image.Image | np.ndarray | SupportsArray
 
 MAX_PIXELS = 170_000_000
 """Larger pictures are refused, a little before PIL takes them for decompression bombs."""
+
+PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
+"""Files of a folder that are taken for photos. A file named by itself may be called anything."""
+
+_DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, RuntimeError)
+"""What PIL's decoders raise on damaged files; RuntimeError is that of AVIF."""
 
 
 def read_photo(photo: Photo) -> UInt8[np.ndarray, "h w 3"]:
@@ -49,21 +55,25 @@ def read_photo(photo: Photo) -> UInt8[np.ndarray, "h w 3"]:
         raise InputError(
             f"{os.fspath(photo)} is not a picture in a known format; give a JPEG, PNG, WebP, ..."
         ) from error
-    except (OSError, Image.DecompressionBombError, ValueError) as error:
+    except (Image.DecompressionBombError, *_DECODER_ERRORS) as error:
         raise InputError(f"cannot read {os.fspath(photo)}: {error}") from error
     with image:
-        return _decode(image, os.fspath(photo))
+        return _decode(image, os.fspath(photo), in_place=True)
 
 
-def _decode(image: Image.Image, name: str) -> UInt8[np.ndarray, "h w 3"]:
+def _decode(image: Image.Image, name: str, *, in_place: bool = False) -> UInt8[np.ndarray, "h w 3"]:
     if image.width * image.height > MAX_PIXELS:
         raise InputError(
             f"{name} has {image.width} x {image.height} pixels, more than the {MAX_PIXELS:,} "
             "allowed; scale it down first"
         )
     try:
-        return _to_rgb(ImageOps.exif_transpose(image))
-    except (OSError, SyntaxError, ValueError, EOFError) as error:  # what PIL's decoders raise
+        if in_place:  # a copy of 100 megapixels takes 400 MB
+            ImageOps.exif_transpose(image, in_place=True)
+        else:
+            image = ImageOps.exif_transpose(image)
+        return _to_rgb(image)
+    except _DECODER_ERRORS as error:
         raise InputError(f"{name} cannot be decoded, it may be cut off: {error}") from error
 
 
@@ -88,8 +98,10 @@ def _to_rgb(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
         image = Image.fromarray((values * 255 / top).clip(0, 255).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.array(image.convert("RGB"))
+        white = Image.new("RGB", image.size, "white")
+        white.paste(image, mask=image.getchannel("A"))
+        image = white
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def write_png(

@@ -34,7 +34,7 @@ def read_landmarks(path: str | Path) -> Float[np.ndarray, "68 c"]:
 def _parse(path: Path) -> np.ndarray:
     if path.suffix == ".npy":
         return np.asarray(np.load(path, allow_pickle=False), np.float64)
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     if path.suffix == ".json":
         stored = json.loads(text)
         return np.array(

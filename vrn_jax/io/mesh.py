@@ -74,23 +74,23 @@ def _write_obj(path: Path, mesh: Mesh) -> None:
     """The texture goes first and the OBJ last: who sees the OBJ sees all of it."""
     if mesh.uv is None or mesh.texture is None:
         with writing(path) as partial:
-            partial.write_text(
-                export_obj(trimesh.Trimesh(mesh.vertices, mesh.faces, process=False))
-            )
+            text = export_obj(trimesh.Trimesh(mesh.vertices, mesh.faces, process=False))
+            partial.write_text(text, encoding="utf-8")
         return
     picture, library = path.with_suffix(".jpg"), path.with_suffix(".mtl")
     with writing(picture) as partial:
         Image.fromarray(mesh.texture).save(partial, format="JPEG", quality=95)
     with writing(library) as partial:
         partial.write_text(
-            f"newmtl photo\nKa 1 1 1\nKd 1 1 1\nKs 0 0 0\nillum 1\nmap_Kd {picture.name}\n"
+            f"newmtl photo\nKa 1 1 1\nKd 1 1 1\nKs 0 0 0\nillum 1\nmap_Kd {picture.name}\n",
+            encoding="utf-8",
         )
     text = export_obj(
         _textured(mesh, SimpleMaterial(name="photo")), include_normals=True, write_texture=False
     )
     header = f"mtllib {library.name}\nusemtl photo\n"
     with writing(path) as partial:
-        partial.write_text(header + text)
+        partial.write_text(header + text, encoding="utf-8")
 
 
 def _textured(mesh: Mesh, material) -> trimesh.Trimesh:
