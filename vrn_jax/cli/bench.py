@@ -62,9 +62,9 @@ def bench(command: Bench) -> int:
         from vrn_jax.bench.tables import with_tables
 
         for document in options.documents:
-            text = with_tables(document.read_text(), options.numbers)
+            text = with_tables(document.read_text(encoding="utf-8"), options.numbers)
             with writing(document) as partial:
-                partial.write_text(text)
+                partial.write_text(text, encoding="utf-8")
         return 0
     if isinstance(options, BenchInference):
         from vrn_jax.bench.inference import measure_inference
@@ -79,5 +79,5 @@ def bench(command: Bench) -> int:
         print(text)
     else:
         with writing(options.output) as partial:
-            partial.write_text(text + "\n")
+            partial.write_text(text + "\n", encoding="utf-8")
     return 0

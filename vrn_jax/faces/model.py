@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import trimesh
 from jaxtyping import Array, Bool, Float, Int
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from vrn_jax.errors import InputError
 from vrn_jax.faces.glasses import GLASSES_POINTS, glasses_triangles
@@ -97,8 +97,8 @@ def _shell(
     """The shell's vertices, its triangles in their own numbering, and distances to the hairline."""
     skin, hairy = head.part == PARTS.index("skin"), scalp > 0.5
     points = head.neutral
-    inside = cKDTree(points[skin & ~hairy]).query(points)[0]
-    outside = cKDTree(points[hairy]).query(points)[0]
+    inside = KDTree(points[skin & ~hairy]).query(points)[0]
+    outside = KDTree(points[hairy]).query(points)[0]
     signed = np.where(hairy, inside, -outside)
     jaw, brows = points[head.landmarks[[0, 16]]], points[head.landmarks[17:27]]
     face = (points[:, 1] < brows[:, 1].min()) & (points[:, 2] > jaw[:, 2].max() + 1.5)

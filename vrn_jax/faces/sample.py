@@ -14,7 +14,7 @@ from vrn_jax.faces.hair import draw_shell
 from vrn_jax.faces.light import draw_lighting
 from vrn_jax.faces.model import FaceModel
 from vrn_jax.faces.noise import Draws
-from vrn_jax.faces.pose import camera_from_head, crop_from_camera, draw_pose
+from vrn_jax.faces.pose import Pose, camera_from_head, crop_from_camera, draw_pose
 from vrn_jax.faces.render import Drawn, Surface, draw
 from vrn_jax.faces.skin import Skin, draw_skin, wear_portrait
 from vrn_jax.faces.surroundings import draw_background, draw_occluder
@@ -191,7 +191,7 @@ def _visible(
 
 
 def _attributes(
-    pose: tuple, head: _Head, hidden: Float[Array, "h w"], landmarks: Float[Array, "68 3"]
+    pose: Pose, head: _Head, hidden: Float[Array, "h w"], landmarks: Float[Array, "68 3"]
 ) -> Attributes:
     blob = _around(landmarks)
     covered = (blob * hidden).sum() / blob.sum()

@@ -38,7 +38,7 @@ class _Boxes(NamedTuple):
     left: Int[Array, " f"]
     top: Int[Array, " f"]
     width: Int[Array, " f"]
-    count: Int[Array, " f"]
+    pixels: Int[Array, " f"]
 
 
 def rasterize(
@@ -65,8 +65,8 @@ def rasterize(
     planes = _planes(points[:, :2], level, corners)
     boxes = _boxes(points[:, :2], corners, shape)
     # A triangle's number fills the slots from its first to the next triangle's first.
-    stop = jnp.cumsum(boxes.count)
-    first = stop - boxes.count
+    stop = jnp.cumsum(boxes.pixels)
+    first = stop - boxes.pixels
     started = jnp.zeros(slots, jnp.int32).at[first].max(jnp.arange(len(corners)), mode="drop")
     face = lax.cummax(started)
     offset = jnp.arange(slots) - first[face]
@@ -78,7 +78,7 @@ def rasterize(
         planes[k][0][face] * x + planes[k][1][face] * y + planes[k][2][face] for k in range(3)
     )
     inside = (on_b >= -_EDGE) & (on_c >= -_EDGE) & (on_b + on_c <= 1 + _EDGE)
-    inside &= offset < boxes.count[face]
+    inside &= offset < boxes.pixels[face]
     key = jnp.clip(depth, 0, _DEPTH_LEVELS).astype(jnp.uint32) + 1
     key = (key << _FACE_BITS) | face.astype(jnp.uint32)
     pixel = jnp.where(inside, y * shape[1] + x, shape[0] * shape[1])
@@ -90,7 +90,7 @@ def slots_needed(
     points: Float[Array, "v 3"], corners: Int[Array, "f 3"], shape: tuple[int, int]
 ) -> Int[Array, ""]:
     """How many slots `rasterize` needs for these triangles."""
-    return _boxes(points[:, :2], corners, shape).count.sum()
+    return _boxes(points[:, :2], corners, shape).pixels.sum()
 
 
 def interpolate(
