@@ -14,10 +14,10 @@ from scipy.spatial import cKDTree
 
 from vrn_jax.faces.head import MASKS, PARTS
 
-__all__ = ["face_region", "skin_masks"]
+__all__ = ["SWAPPED", "face_region", "skin_masks"]
 
 # fmt: off
-_SWAPPED = np.array([  # the iBUG point that each one falls on when left and right are swapped
+SWAPPED = np.array([  # the iBUG point that each one falls on when left and right are swapped
     *range(16, -1, -1), *range(26, 16, -1), *range(27, 31), 35, 34, 33, 32, 31,
     45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
     54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65,
@@ -89,7 +89,7 @@ def face_region(
     return in_outline & (shown | inside | ~head.skin) & ~lashes
 
 
-_SIDE_MARGIN = 0.35
+_SIDE_MARGIN = 0.6
 _CHIN_MARGIN = 0.45
 _FOREHEAD = 4.2
 _SQUARENESS = 2.5
@@ -102,7 +102,7 @@ def _folded(
 ) -> _Folded:
     mirror = np.array([-1, 1, 1])
     marks = neutral[landmarks].astype(np.float64)
-    marks = (marks + marks[_SWAPPED] * mirror) / 2
+    marks = (marks + marks[SWAPPED] * mirror) / 2
     scale = _OUTER_EYES_CM / np.linalg.norm(marks[36] - marks[45])
     points = np.abs(neutral.astype(np.float64)) * [1, 0, 0] + neutral * [0, 1, 1]
     skin = part == PARTS.index("skin")
