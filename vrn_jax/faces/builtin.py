@@ -1,14 +1,15 @@
 """The head that comes with the package, so that everything runs without another file.
 
-Made by `scripts/make_builtin_head.py` from MakeHuman data (CC0 1.0; see NOTICE). The asset holds the
-coarse mesh; it is smoothed (Catmull-Clark) and made finer here.
+Made by `scripts/make_builtin_head.py` from MakeHuman data (CC0 1.0; see NOTICE). The asset holds
+the coarse mesh; it is smoothed (Catmull-Clark) and made finer here.
 """
 
 from functools import cache
 from importlib.resources import files
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Shaped
+from scipy.sparse import csr_matrix
 
 from vrn_jax.faces.assembly import Pieces, assembled
 from vrn_jax.faces.head import Head
@@ -29,15 +30,15 @@ def builtin_head() -> Head:
         values = dict(arrays)
     count = len(values["neutral"])
     smoothed = catmull_clark(values["quads"].astype(np.int32), count)
-    from_old = smoothed.new_from_old.astype(np.float32)
-    neutral = from_old @ values["neutral"]
+    new_from_old = csr_matrix(smoothed.new_from_old, dtype=np.float32)
+    neutral = new_from_old @ values["neutral"]
     unit = values["unit_cm"]
     faces, _ = triangles(neutral, smoothed.quads)
     return assembled(
         Pieces(
             neutral=neutral,
-            identity=_smooth_modes(from_old, values["identity"] * unit),
-            expression=_smooth_modes(from_old, values["expression"] * unit),
+            identity=_smooth_modes(new_from_old, values["identity"] * unit),
+            expression=_smooth_modes(new_from_old, values["expression"] * unit),
             expression_names=tuple(values["expression_names"].tolist()),
             faces=np.concatenate([faces, values["triangles"].astype(np.int32)]),
             landmarks=values["landmarks"].astype(np.int32),
@@ -48,14 +49,15 @@ def builtin_head() -> Head:
     )
 
 
-def _smooth_modes(from_old, modes: np.ndarray) -> np.ndarray:
+def _smooth_modes(
+    new_from_old: csr_matrix, modes: Float[np.ndarray, "k v 3"]
+) -> Float[np.ndarray, "k n 3"]:
     flat = modes.transpose(1, 0, 2).reshape(modes.shape[1], -1)
-    return (from_old @ flat).reshape(-1, len(modes), 3).transpose(1, 0, 2)
+    return (new_from_old @ flat).reshape(-1, len(modes), 3).transpose(1, 0, 2)
 
 
-def _label(smoothed: Smoothed, labels: np.ndarray) -> np.ndarray:
+def _label(smoothed: Smoothed, labels: Shaped[np.ndarray, " v"]) -> Shaped[np.ndarray, " n"]:
     """Old vertices keep their labels; a new one gets the smallest of those it is a mean of."""
-    count = len(labels)
     matrix = smoothed.new_from_old
-    new = np.minimum.reduceat(labels[matrix.indices], matrix.indptr[:-1])[count:]
-    return np.concatenate([labels, new])
+    smallest = np.minimum.reduceat(labels[matrix.indices], matrix.indptr[:-1])
+    return np.concatenate([labels, smallest[len(labels) :]])

@@ -2,19 +2,17 @@
 CVPR 2020; https://github.com/ICT-VGL/ICT-FaceKit, MIT licence), which the user brings.
 """
 
-from dataclasses import dataclass
-from pathlib import Path
-
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Int, UInt8
 
 from vrn_jax.errors import InputError
 from vrn_jax.faces.assembly import Pieces, assembled, compacted
 from vrn_jax.faces.head import PARTS, Head
+from vrn_jax.faces.ict_files import IctModel
 from vrn_jax.faces.topology import components, triangles
 from vrn_jax.faces.visibility import ever_seen
 
-__all__ = ["IctModel", "ict_head", "read_ict_npz"]
+__all__ = ["ict_head"]
 
 SOURCE = (
     "ICT-FaceKit, Copyright (c) 2020 USC Institute for Creative Technologies, MIT licence, "
@@ -36,32 +34,32 @@ _IRIS_CM = 0.6
 
 _INNER_PARTS = [PARTS.index(name) for name in ("sclera", "iris", "teeth", "mouth")]
 
-_GRIMACES = (
-    (),
-    ("jawOpen", "eyeWide_L", "eyeWide_R", "eyeLookUp_L", "eyeLookUp_R"),
-    ("mouthSmile_L", "mouthSmile_R", "mouthUpperUp_L", "mouthUpperUp_R", "eyeLookDown_L", "eyeLookDown_R"),
-    ("jawOpen", "mouthUpperUp_L", "mouthUpperUp_R", "mouthLowerDown_L", "mouthLowerDown_R", "eyeLookIn_L", "eyeLookOut_R", "eyeWide_L", "eyeWide_R"),
-    ("mouthFunnel", "mouthLowerDown_L", "mouthLowerDown_R", "eyeLookOut_L", "eyeLookIn_R", "eyeWide_L", "eyeWide_R"),
+_GRIMACES = tuple(
+    tuple(names.split())
+    for names in (
+        "",
+        "jawOpen eyeWide_L eyeWide_R eyeLookUp_L eyeLookUp_R",
+        "mouthSmile_L mouthSmile_R mouthUpperUp_L mouthUpperUp_R eyeLookDown_L eyeLookDown_R",
+        "jawOpen mouthUpperUp_L mouthUpperUp_R mouthLowerDown_L mouthLowerDown_R eyeWide_L "
+        "eyeWide_R eyeLookIn_L eyeLookOut_R",
+        "mouthFunnel mouthLowerDown_L mouthLowerDown_R eyeWide_L eyeWide_R eyeLookOut_L "
+        "eyeLookIn_R",
+    )
 )
 """Expressions pulled together to see deep into mouth and eyes."""
 
 
-@dataclass(frozen=True)
-class IctModel:
-    """ICT-FaceKit's own arrays: quads with -1 for the fourth corner of a triangle, a material each."""
-
-    neutral: Float[np.ndarray, "v 3"]
-    identity: Float[np.ndarray, "i v 3"]
-    expression: Float[np.ndarray, "e v 3"]
-    expression_names: tuple[str, ...]
-    quads: Int[np.ndarray, "q 4"]
-    material: Int[np.ndarray, " q"]
-    materials: tuple[str, ...]
-    landmarks: Int[np.ndarray, " 68"]
-
-
 def ict_head(model: IctModel) -> Head:
-    """Makes a `Head`: what no camera sees is left out, edges are made short, regions found."""
+    """Makes a `Head`: what no camera sees is left out, edges are made short, regions found.
+
+    Raises:
+        InputError: if skin or eyes are missing.
+    """
+    if missing := {"M_Face", "M_BackHead", "M_ScleraLeft", "M_ScleraRight"} - set(model.materials):
+        raise InputError(
+            f"expected a mesh with the materials of ICT-FaceKit, got {', '.join(model.materials)}; "
+            f"{', '.join(sorted(missing))} missing"
+        )
     faces, quad = triangles(model.neutral, model.quads)
     names = np.array(model.materials)[model.material[quad]]
     kept = np.isin(names, list(_PART_OF_MATERIAL))
@@ -129,24 +127,9 @@ def _seen(
     inside: Bool[np.ndarray, " v"],
 ) -> Bool[np.ndarray, " f"]:
     """Whether a camera may see a face. Skin and linings are all kept: they close the head."""
-    asked = np.isin(part[faces], _INNER_PARTS).all(axis=1) & ~inside[faces].any(axis=1)
+    asked = np.all(np.isin(part[faces], _INNER_PARTS) & ~inside[faces], axis=1)
     modes = dict(zip(model.expression_names, model.expression, strict=True))
     shapes = [
         sum((modes[name] for name in names if name in modes), model.neutral) for names in _GRIMACES
     ]
     return ever_seen(shapes, faces, asked)
-
-
-def read_ict_npz(path: Path) -> IctModel:
-    """Reads ICT-FaceKit packed into one .npz."""
-    with np.load(path, allow_pickle=False) as arrays:
-        return IctModel(
-            neutral=arrays["neutral"].astype(np.float32),
-            identity=arrays["identity"].astype(np.float32),
-            expression=arrays["expression"].astype(np.float32),
-            expression_names=tuple(arrays["expression_names"].tolist()),
-            quads=arrays["faces"],
-            material=arrays["face_material"].astype(np.int32),
-            materials=tuple(arrays["materials"].tolist()),
-            landmarks=arrays["landmarks68"],
-        )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from scipy.interpolate import CubicSpline, PchipInterpolator
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from vrn_jax.faces.head import MASKS, PARTS
 
@@ -121,7 +121,7 @@ def _ears(points: np.ndarray, marks: np.ndarray, skin: np.ndarray) -> Float[np.n
     near = skin & outer & (np.abs(away) < [6.0, 6.0]).all(axis=1)
     y, z = away.T
     terms = np.stack([np.ones_like(y), y, z, y * y, y * z, z * z], axis=1)
-    kept = near.copy()
+    kept, stands = near, points[:, 0]
     for _ in range(8):
         weights = np.linalg.lstsq(terms[kept], points[kept, 0], rcond=None)[0]
         stands = points[:, 0] - terms @ weights
@@ -140,7 +140,7 @@ def _lips(head: _Folded) -> Float[np.ndarray, " v"]:
 def _brows(head: _Folded, normals: Float[np.ndarray, "v 3"]) -> Float[np.ndarray, " v"]:
     line = _smooth_line(head.landmarks[17:22])
     line[:, 1] -= 0.12  # the points of the 68 lie on the upper edge
-    distance, at = cKDTree(line).query(head.points)
+    distance, at = map(np.asarray, KDTree(line).query(head.points))
     along = at / (len(line) - 1)  # 0 at the tail, 1 at the nose
     half = 0.16 + 0.24 * np.sqrt(along)
     half *= 1 - 0.3 * _step(along, 0.8, 1.0)
@@ -178,8 +178,12 @@ def _moustache(head: _Folded) -> Float[np.ndarray, " v"]:
     marks = head.landmarks
     top, corner = marks[33, 1], marks[48]
     x, y, z = head.points.T
-    upper = np.interp(x, [0, marks[31, 0], corner[0] + 0.6], [top - 0.25, top - 0.45, corner[1] + 0.6])
-    lower = np.interp(x, [0, corner[0] - 0.3, corner[0] + 0.6], [marks[57, 1], corner[1], corner[1] - 0.7])
+    upper = np.interp(
+        x, [0, marks[31, 0], corner[0] + 0.6], [top - 0.25, top - 0.45, corner[1] + 0.6]
+    )
+    lower = np.interp(
+        x, [0, corner[0] - 0.3, corner[0] + 0.6], [marks[57, 1], corner[1], corner[1] - 0.7]
+    )
     inside = (1 - _step(y - upper, -0.25, 0.1)) * _step(y - lower, -0.25, 0.1)
     inside *= 1 - _step(x, corner[0] + 0.1, corner[0] + 0.7)
     return inside * _step(z - marks[54, 2], -1.5, -0.6) * (1 - _around_mouth(head))
@@ -220,7 +224,9 @@ def _around(head: _Folded, points: Float[np.ndarray, "p 3"]) -> Float[np.ndarray
 
 def _cheeks(head: _Folded) -> Float[np.ndarray, " v"]:
     marks = head.landmarks
-    centre = np.array([(marks[36, 0] + marks[48, 0]) / 2 + 1.0, (marks[41, 1] + marks[48, 1]) / 2 + 0.4])
+    centre = np.array(
+        [(marks[36, 0] + marks[48, 0]) / 2 + 1.0, (marks[41, 1] + marks[48, 1]) / 2 + 0.4]
+    )
     away = (head.points[:, :2] - centre) / [1.5, 1.3]
     return np.exp(-0.5 * (away**2).sum(axis=1)) * _step(head.points[:, 2] - marks[0, 2], 0.0, 1.5)
 
@@ -250,21 +256,23 @@ def _smooth_line(points: Float[np.ndarray, "n c"], *, closed: bool = False) -> n
 
 def _front_distance(points: np.ndarray, line: Float[np.ndarray, "n 3"]) -> np.ndarray:
     """How far points lie behind the nearest point of a line, as the camera in front sees both."""
-    return np.abs(points[:, 2] - line[cKDTree(line[:, :2]).query(points[:, :2])[1], 2])
+    return np.abs(points[:, 2] - line[KDTree(line[:, :2]).query(points[:, :2])[1], 2])
 
 
 def _signed(points: Float[np.ndarray, "p 2"], outline: Float[np.ndarray, "n 2"]) -> np.ndarray:
     """Distance to a closed outline, negative inside."""
-    distance = cKDTree(outline).query(points)[0]
+    distance = KDTree(outline).query(points)[0]
     return np.where(_in_polygon(points, outline), -distance, distance)
 
 
 def _in_polygon(points: Float[np.ndarray, "p 2"], polygon: Float[np.ndarray, "n 2"]) -> np.ndarray:
     """Whether points lie inside, by counting crossings of a ray to the right."""
     inside = np.zeros(len(points), bool)
+    low, high = polygon.min(axis=0), polygon.max(axis=0)
+    near = np.flatnonzero(((points >= low) & (points <= high)).all(axis=1))
+    x, y = points[near].T
     for (ax, ay), (bx, by) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
-        if ay == by:
-            continue
-        crossed = (points[:, 1] < ay) != (points[:, 1] < by)
-        inside ^= crossed & (points[:, 0] < (bx - ax) * (points[:, 1] - ay) / (by - ay) + ax)
+        crossed = (y < ay) != (y < by)
+        row = near[crossed]
+        inside[row] ^= x[crossed] < (bx - ax) * (y[crossed] - ay) / (by - ay) + ax
     return inside

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 __all__ = [
     "Refined",
@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 _PASSES = 12
-_DIGITS = 5  # lengths of mirrored edges differ by rounding only
+_EQUAL_CM = 1e-4  # lengths of mirrored edges differ by rounding only
 
 
 class Refined(NamedTuple):
@@ -40,10 +40,10 @@ def triangles(
     """
     whole = quads[:, 3] >= 0
     corner = vertices[quads]
-    first, second = (
-        np.linalg.norm(corner[:, k] - corner[:, k + 2], axis=1).round(_DIGITS) for k in (0, 1)
+    first, second = (np.linalg.norm(corner[:, k] - corner[:, k + 2], axis=1) for k in (0, 1))
+    turned = np.where(
+        (whole & (second < first - _EQUAL_CM))[:, None], np.roll(quads, -1, axis=1), quads
     )
-    turned = np.where((whole & (second < first))[:, None], np.roll(quads, -1, axis=1), quads)
     faces = np.concatenate([turned[:, :3], turned[whole][:, [0, 2, 3]]])
     return faces.astype(np.int32), np.concatenate([np.arange(len(quads)), np.flatnonzero(whole)])
 
@@ -60,12 +60,11 @@ def refined(
         faces: triangles.
         longest: the length allowed at each vertex; an edge must obey its stricter end.
     """
-    count = len(vertices)
     born: list[np.ndarray] = []
     for _ in range(_PASSES):
         edges, of_face = edges_of(faces)
         length = np.linalg.norm(vertices[edges[:, 0]] - vertices[edges[:, 1]], axis=1)
-        halved = length.round(_DIGITS) > longest[edges].min(axis=1)
+        halved = length > longest[edges].min(axis=1) + _EQUAL_CM
         if not halved.any():
             break
         parents = edges[halved]
@@ -75,7 +74,6 @@ def refined(
         longest = np.concatenate([longest, longest[parents].mean(axis=1)])
         born.append(parents)
     parents = np.concatenate(born) if born else np.empty((0, 2), np.int32)
-    assert len(vertices) == count + len(parents)
     return Refined(faces.astype(np.int32), parents.astype(np.int32))
 
 
@@ -96,11 +94,14 @@ def carried(values: np.ndarray, parents: Int[np.ndarray, "n 2"], *, axis: int = 
     return np.moveaxis(result, 0, axis)
 
 
-def edges_of(faces: Int[np.ndarray, "f 3"]) -> tuple[Int[np.ndarray, "e 2"], Int[np.ndarray, "f 3"]]:
+def edges_of(
+    faces: Int[np.ndarray, "f 3"],
+) -> tuple[Int[np.ndarray, "e 2"], Int[np.ndarray, "f 3"]]:
     """The edges, each once, and which edges each face has (from corner k to k + 1)."""
-    pairs = np.sort(np.stack([faces, np.roll(faces, -1, axis=1)], axis=2), axis=2)
-    edges, inverse = np.unique(pairs.reshape(-1, 2), axis=0, return_inverse=True)
-    return edges, inverse.reshape(-1, 3)
+    pairs = np.sort(np.stack([faces, np.roll(faces, -1, axis=1)], axis=2), axis=2).astype(np.int64)
+    count = pairs.max(initial=0) + 1
+    keys, inverse = np.unique(pairs[..., 0] * count + pairs[..., 1], return_inverse=True)
+    return np.stack(np.divmod(keys, count), axis=1), inverse.reshape(-1, 3)
 
 
 def components(count: int, faces: Int[np.ndarray, "f 3"]) -> Int[np.ndarray, " v"]:
@@ -116,7 +117,7 @@ def mirrored(vertices: Float[np.ndarray, "v 3"], part: np.ndarray) -> Int[np.nda
     for value in np.unique(part):
         mine = np.flatnonzero(part == value)
         reflected = vertices[mine] * np.array([-1, 1, 1])
-        result[mine] = mine[cKDTree(vertices[mine]).query(reflected)[1]]
+        result[mine] = mine[KDTree(vertices[mine]).query(reflected)[1]]
     return result
 
 

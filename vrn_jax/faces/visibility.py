@@ -30,7 +30,7 @@ def ever_seen(
     seen = ~asked
     for vertices in shapes:
         seen[_seen_faces(vertices, faces, asked)] = True
-    return ~asked | _with_neighbours(seen & asked, faces, len(vertices))
+    return ~asked | _with_neighbours(seen & asked, faces)
 
 
 def _seen_faces(
@@ -39,25 +39,27 @@ def _seen_faces(
     found = [np.empty(0, np.int64)]
     for yaw in np.radians(_YAWS_DEG):
         for pitch in np.radians(_PITCHES_DEG):
-            turn = np.array([[np.cos(yaw), 0, -np.sin(yaw)], [0, 1, 0], [np.sin(yaw), 0, np.cos(yaw)]])
+            turn = np.array(
+                [[np.cos(yaw), 0, -np.sin(yaw)], [0, 1, 0], [np.sin(yaw), 0, np.cos(yaw)]]
+            )
             nod = np.array(
                 [[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]]
             )
             placed = vertices @ (nod @ turn).T * [1, -1, 1] * _PIXELS_PER_CM
             used = placed[np.unique(faces[asked])]
             placed = placed - used.min(axis=0)
-            width, height = np.ceil(np.ptp(used, axis=0)[:2]).astype(int) + 1
+            width, height = (int(size) + 2 for size in np.ptp(used, axis=0)[:2])
             picture = rasterize(placed, faces[:, ::-1], (height, width)).face
             found.append(np.unique(picture[picture >= 0]))
     return np.unique(np.concatenate(found))
 
 
 def _with_neighbours(
-    seen: Bool[np.ndarray, " f"], faces: Int[np.ndarray, "f 3"], count: int
+    seen: Bool[np.ndarray, " f"], faces: Int[np.ndarray, "f 3"]
 ) -> Bool[np.ndarray, " f"]:
     """Adds the faces around, so that faces seen for other people are there too."""
     for _ in range(_MARGIN_RINGS):
-        touched = np.zeros(count, bool)
+        touched = np.zeros(faces.max() + 1, bool)
         touched[faces[seen]] = True
-        seen = touched[faces].any(axis=1)
+        seen = np.any(touched[faces], axis=1)
     return seen
