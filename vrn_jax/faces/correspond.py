@@ -132,8 +132,8 @@ def surface_under(
 ) -> tuple[Float[np.ndarray, "468 3"], Float[np.ndarray, "468 3"]]:
     """Places in the head frame of points of a picture: on the surface, and by their own depth.
 
-    The first are NaN where the surface is seen at a grazing angle, or is another than FaceMesh's depth says: the
-    neck beside the jaw, the inside of an open mouth.
+    The first are NaN where the surface is seen at a grazing angle, or is another than FaceMesh's
+    depth says: the neck beside the jaw, the inside of an open mouth.
     """
     flipped = head.faces[:, ::-1]
     fragments = rasterize(seen, flipped, (PICTURE, PICTURE))

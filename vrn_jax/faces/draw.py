@@ -9,13 +9,13 @@ from vrn_jax.geometry.mesh import vertex_normals
 from vrn_jax.geometry.rasterize import interpolate, rasterize
 from vrn_jax.types import Mesh
 
-__all__ = ["draw", "normals_in_photo", "painted", "photo_from_turned", "posed"]
+__all__ = ["PART_COLOURS", "draw", "normals_in_photo", "painted", "photo_from_turned", "posed"]
 
 AMBIENT = 0.45
 LIGHT = np.array([0.2, -0.45, 0.87])  # direction to the lamp, photo frame
 BACKGROUND = 110.0
 
-_PART_COLOURS = {
+PART_COLOURS = {
     "skin": (205, 160, 135),
     "sclera": (225, 222, 218),
     "iris": (60, 42, 32),
@@ -23,6 +23,7 @@ _PART_COLOURS = {
     "mouth": (110, 48, 48),
     "lashes": (35, 26, 22),
 }
+"""RGB of what belongs to each part of a head, where nothing else is known."""
 _MASK_COLOURS = {"lips": (178, 92, 90), "brows": (62, 44, 34), "scalp": (58, 42, 33)}
 
 
@@ -55,7 +56,7 @@ def normals_in_photo(
 
 def painted(head: Head) -> UInt8[np.ndarray, "v 3"]:
     """Colours for a head of which nothing is known: plain skin with dark brows, hair and eyes."""
-    colours = np.array([_PART_COLOURS[name] for name in PARTS], float)[head.part]
+    colours = np.array([PART_COLOURS[name] for name in PARTS], float)[head.part]
     for name, colour in _MASK_COLOURS.items():
         share = head.masks[:, [MASKS.index(name)]]
         colours = colours + share * (np.array(colour) - colours)

@@ -73,11 +73,9 @@ class HeadFitter:
         normals = normals_in_photo(head.neutral * _FLIP, head.faces) * _FLIP
         self._normals = points.of(normals)
         self._eyes = outer_eye_distance(head.neutral[head.landmarks])
-        expressions = len(head.expression)
-        self._precision = np.concatenate(  # of the prior
-            [np.full(_POSE, 1e-9), np.ones(self._identities)]
-            + [np.full(expressions, EXPRESSION_SPREAD**-2.0)]
-        )
+        self._precision = np.full(_POSE + len(modes), EXPRESSION_SPREAD**-2.0)  # of the prior
+        self._precision[:_POSE] = 1e-9
+        self._precision[_POSE : _POSE + self._identities] = 1.0
 
     def __call__(self, observed: Float[np.ndarray, "468 3"]) -> HeadFit:
         """The fit to the 468 points of `Face.facemesh` (photo frame)."""

@@ -8,18 +8,29 @@ matt surface can show (Ramamoorthi and Hanrahan 2001).
 import numpy as np
 from jaxtyping import Float
 
-__all__ = ["luminance", "shading"]
+__all__ = ["alike", "luminance", "shading"]
 
 LUMINANCE = np.array([0.299, 0.587, 0.114])
 RIDGE = (0.0, 0.003, 0.03)  # by order of the harmonics, in units of the mean weight
 ROUNDS = 6
+LIKE = 0.25  # relative difference beyond which colours are of different stuff
 MARK = 0.12  # relative departure from the fitted light above which skin counts as marked
-LIMITS = (0.65, 1.5)  # of the shading relative to its mean: what it may take away or add
+LIMITS = (0.7, 1.4)  # of the shading relative to its mean: what it may take away or add
 
 
-def luminance(colours: Float[np.ndarray, "v 3"]) -> Float[np.ndarray, " v"]:
+def luminance(colours: Float[np.ndarray, "... 3"]) -> Float[np.ndarray, "..."]:
     """Rec. 601 luma."""
-    return colours @ LUMINANCE
+    return np.asarray(colours @ LUMINANCE)
+
+
+def alike(
+    colours: Float[np.ndarray, "... 3"], tone: Float[np.ndarray, " 3"], like: float = LIKE
+) -> Float[np.ndarray, "..."]:
+    """How much colours are like a tone, in (0, 1]: brightness counts less than hue."""
+    difference = (colours - tone) / max(float(luminance(tone)), 30.0)
+    brightness = luminance(difference)
+    hue = np.square(difference - brightness[..., None]).sum(axis=-1)
+    return np.exp(-(np.square(brightness) / 2.0 + 4.0 * hue) / like**2)
 
 
 def shading(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -165,7 +166,7 @@ def _read(path: Path) -> Portrait | VrnError:
 
 def save_finished(path: Path, portrait: Portrait) -> None:
     """Keeps one portrait."""
-    arrays = {f.name: np.asarray(getattr(portrait, f.name)) for f in fields(Portrait)}
+    arrays: dict[str, Any] = {f.name: getattr(portrait, f.name) for f in fields(Portrait)}
     with writing(path) as partial, partial.open("wb") as stream:
         np.savez(stream, **arrays)
 
@@ -175,13 +176,13 @@ def load_finished(path: Path, photo: Path) -> Portrait | None:
     try:
         if path.stat().st_mtime < photo.stat().st_mtime:
             return None
-        with np.load(path, allow_pickle=False) as arrays:
-            values = {f.name: arrays[f.name] for f in fields(Portrait)}
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            values: dict[str, Any] = {f.name: arrays[f.name] for f in fields(Portrait)}
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
         return None
-    return Portrait(
-        **values | {name: float(values[name]) for name in ("residual", "seen")}  # pyright: ignore
-    )
+    for name in ("residual", "seen"):
+        values[name] = float(values[name])
+    return Portrait(**values)
 
 
 def _together(

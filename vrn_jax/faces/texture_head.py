@@ -9,11 +9,11 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from vrn_jax.faces.draw import painted
+from vrn_jax.faces.draw import PART_COLOURS, painted
 from vrn_jax.faces.fit import HeadFit
 from vrn_jax.faces.head import MASKS, PARTS, Head
 from vrn_jax.faces.inpaint import Diffusion
-from vrn_jax.faces.lighting import luminance, shading
+from vrn_jax.faces.lighting import alike, luminance, shading
 from vrn_jax.faces.sampling import Sampled, sample_colours
 
 __all__ = ["Texturer"]
@@ -21,7 +21,6 @@ __all__ = ["Texturer"]
 BROWS = slice(17, 27)  # of the iBUG points
 SURE = 0.5  # trust from which a vertex tells of skin or hair
 LEAST_SEEN = 20  # vertices to tell a colour from
-LIKE = 0.25  # relative difference of colour beyond which a vertex is of another stuff
 UNLIKE = 0.5  # likeness to skin below which what is on the scalp is hair,
 HAIRY = 0.1  # where this share of the scalp that is seen is so
 MARKED = ("lips", "brows", "lids", "scalp")  # masks of skin that is not plain
@@ -104,8 +103,7 @@ class Texturer:
         In the dark third of what lies between the lids is the iris, in the bright third the white.
         """
         eyes = self._part("sclera") | self._part("iris")
-        white, iris = (self._usual[self._part(name)] for name in ("sclera", "iris"))
-        white, iris = white.mean(axis=0), iris.mean(axis=0)
+        white, iris = (np.array(PART_COLOURS[name], float) for name in ("sclera", "iris"))
         visible = sampled.colours[eyes & sampled.in_view]
         if len(visible) >= LEAST_SEEN:
             ordered = visible[np.argsort(luminance(visible))]
@@ -123,7 +121,7 @@ class Texturer:
         if len(visible) >= LEAST_SEEN:
             bright = visible[np.argsort(luminance(visible))][len(visible) // 2 :]
             shown = np.median(bright, axis=0)
-            if luminance(shown) > luminance(colours[teeth].mean(axis=0)) / 2.0:
+            if luminance(shown) > luminance(np.array(PART_COLOURS["teeth"], float)) / 2.0:
                 colours[teeth] += OBSERVED * (shown - colours[teeth])
 
     @cached_property
@@ -150,13 +148,3 @@ class Texturer:
         ones, zeros = np.ones((len(region), 3)), np.zeros((len(region), 3))
         spread = self._diffusion.fill(ones * region[:, None], np.ones(len(region)), zeros)[:, 0]
         return ((2.0 * spread - 1.0).clip(0.0, 1.0)) * region
-
-
-def alike(
-    colours: Float[np.ndarray, "v 3"], tone: Float[np.ndarray, " 3"]
-) -> Float[np.ndarray, " v"]:
-    """How much colours are like a tone, in (0, 1]: brightness counts less than hue."""
-    difference = (colours - tone) / max(float(luminance(tone)), 30.0)
-    brightness = luminance(difference)
-    hue = np.square(difference - brightness[:, None]).sum(axis=1)
-    return np.exp(-(np.square(brightness) / 2.0 + 4.0 * hue) / LIKE**2)

@@ -92,7 +92,7 @@ def load_textures(path: Path, head: Head) -> TextureSet:
         InputError: if the file is missing or damaged, or belongs to another head.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             values: dict[str, Any] = {
                 f.name: arrays[f.name] for f in fields(TextureSet) if f.name != "identities"
             }
