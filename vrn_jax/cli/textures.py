@@ -31,7 +31,7 @@ class DataTextures:
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("textures.npz")
     """File to write. While at it, finished portraits are kept in a folder beside it."""
     processes: int = os.cpu_count() or 1
-    """Portraits to do at the same time; each takes about 0.7 GB of memory."""
+    """Portraits to do at the same time; each takes about 0.4 GB of memory."""
 
 
 def data_textures(options: DataTextures) -> int:
