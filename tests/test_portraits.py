@@ -157,7 +157,7 @@ def test_facemesh_points_of_the_builtin_head_are_its_landmarks():
     assert off[17:].mean() < 0.4  # cm; of the outline iBUG and FaceMesh have different ideas
     partner = mirrored_points(places)
     mirrored = places[partner] * [-1.0, 1.0, 1.0]
-    np.testing.assert_allclose(places, mirrored, atol=0.05)
+    np.testing.assert_allclose(places, mirrored, atol=0.1)  # cm; those in the middle
 
 
 # -- fits ------------------------------------------------------------------------------------------
