@@ -128,23 +128,22 @@ def _read_in_processes(
     portraits: dict[Path, Portrait] = {}
     # Matrices here are small: threads within a process only get in the way of the others.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    with ProcessPoolExecutor(
+    pool = ProcessPoolExecutor(
         min(processes, len(todo)),
         multiprocessing.get_context("spawn"),
         initializer=_start_process,
         initargs=(head, points),
-    ) as pool:
-        try:
-            jobs = {pool.submit(_read, photo): photo for photo in todo}
-            for job in as_completed(jobs):
-                photo, result = jobs[job], job.result()
-                if isinstance(result, Portrait):
-                    portraits[photo] = result
-                    save_finished(parts[photo], result)
-                on_photo(photo, None if isinstance(result, Portrait) else result)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    )
+    try:
+        jobs = {pool.submit(_read, photo): photo for photo in todo}
+        for job in as_completed(jobs):
+            photo, result = jobs[job], job.result()
+            if isinstance(result, Portrait):
+                portraits[photo] = result
+                save_finished(parts[photo], result)
+            on_photo(photo, None if isinstance(result, Portrait) else result)
+    finally:  # an interrupted run ends with the portraits at hand, not with all
+        pool.shutdown(cancel_futures=True)
     return portraits
 
 
