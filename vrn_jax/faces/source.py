@@ -1,16 +1,21 @@
 """Made faces as a data source: a global sample number gives an example, whoever asks for it."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from vrn_jax.config import FaceSettings
-from vrn_jax.faces.model import FaceModel
+from vrn_jax.errors import InputError
+from vrn_jax.faces.builtin import builtin_head
+from vrn_jax.faces.head import load_head
+from vrn_jax.faces.model import FaceModel, face_model
 from vrn_jax.faces.sample import Example, Portraits, make_face, sample_key
+from vrn_jax.faces.textures import TextureSet, load_textures
 
-__all__ = ["FaceSource", "make_faces"]
+__all__ = ["FaceSource", "face_source", "make_faces", "portraits_of"]
 
 
 def make_faces(
@@ -62,3 +67,44 @@ class FaceSource:
 
 
 _compiled = jax.jit(make_faces, static_argnames=("seed", "settings", "held_out"))
+
+
+def face_source(
+    head: Path | None = None,
+    textures: Path | None = None,
+    settings: FaceSettings | None = None,
+    *,
+    seed: int = 0,
+    held_out: bool = False,
+) -> FaceSource:
+    """A source from files: a head (None: the built-in one), and portraits on it.
+
+    The held-out stream wears held-out portraits only, the other one none of them.
+
+    Raises:
+        InputError: if a file cannot be used, or the textures belong to another head.
+    """
+    loaded = builtin_head() if head is None else load_head(head)
+    portraits = None
+    if textures is not None:
+        portraits = portraits_of(load_textures(textures, loaded), held_out=held_out)
+    settings = FaceSettings() if settings is None else settings
+    return FaceSource(face_model(loaded), portraits, settings, seed, held_out)
+
+
+def portraits_of(textures: TextureSet, *, held_out: bool) -> Portraits:
+    """The portraits of one split, on the device.
+
+    Raises:
+        InputError: if there are none.
+    """
+    rows = textures.held_out == held_out
+    if not rows.any():
+        split = "held out" if held_out else "left to train on"
+        raise InputError(f"of {len(textures.names)} portraits none is {split}; use more portraits")
+    return Portraits(
+        jnp.asarray(textures.colours[rows]),
+        jnp.asarray(textures.identity[rows], jnp.float32),
+        jnp.asarray(textures.identities.mean, jnp.float32),
+        jnp.asarray(textures.identities.transform, jnp.float32),
+    )
