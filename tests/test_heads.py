@@ -177,6 +177,11 @@ def test_masks_lie_where_their_names_say(head):
     assert centre("scalp")[1] > marks[19, 1]
     assert marks[54, 1] < centre("cheeks")[1] < marks[46, 1]
     assert np.abs(centre("lids")[1] - marks[42:48, 1].mean()) < 0.5
+    level = (head.neutral[:, 1] > marks[33, 1]) & (head.neutral[:, 1] < marks[19, 1] + 1.0)
+    ears = level & (np.abs(head.neutral[:, 0]) > np.abs(marks[0, 0]) + 1.0)
+    assert ears.sum() > 300
+    assert head.masks[ears][:, [MASKS.index("scalp"), MASKS.index("beard")]].max() < 0.05
+    assert not head.solid[ears].any()
     lips, moustache = (head.masks[:, MASKS.index(name)] for name in ("lips", "moustache"))
     assert (lips * moustache).max() < 0.3
 

@@ -37,7 +37,6 @@ def assembled(pieces: Pieces) -> Head:
     finer = refined(pieces.neutral, pieces.faces, _longest(pieces, normals))
     neutral = carried(pieces.neutral, finer.parents)
     part = _of_parents(pieces.part, finer.parents)
-    inside = _of_parents(pieces.inside, finer.parents)
     normals = vertex_normals(neutral, finer.faces)
     return Head(
         neutral=neutral,
@@ -49,7 +48,7 @@ def assembled(pieces: Pieces) -> Head:
         landmarks=pieces.landmarks.astype(np.int32),
         part=part,
         masks=skin_masks(neutral, pieces.landmarks, part, normals),
-        solid=face_region(neutral, pieces.landmarks, part, inside),
+        solid=face_region(neutral, pieces.landmarks, part),
         source=pieces.source,
     )
 

@@ -60,15 +60,13 @@ def face_region(
     neutral: Float[np.ndarray, "v 3"],
     landmarks: Int[np.ndarray, " 68"],
     part: UInt8[np.ndarray, " v"],
-    inside: Bool[np.ndarray, " v"],
 ) -> Bool[np.ndarray, " v"]:
     """The vertices of VRN's solid: forehead to below the chin, ear to ear, no ears, no neck.
 
     Seen from the front its outline is the line of the jaw and, above it, half a super-ellipse up to
-    the hairline. Skin belongs to it if it lies in the outline and not behind the cheeks' end.
-    Eyes, mouth and the sockets (`inside`, skin that no camera sees from outside) belong to it where
-    they lie in the outline, so that the frontal z-buffer of these triangles alone is one height
-    field without holes.
+    the hairline. Skin belongs to it if it lies in the outline and not behind the cheeks' end;
+    sockets lie before that. Eyes and mouth belong to it where they lie in the outline, so that the
+    frontal z-buffer of these triangles alone is one height field without holes.
     """
     head = _folded(neutral, landmarks, part)
     jaw = head.landmarks[:9]
@@ -86,7 +84,7 @@ def face_region(
     behind = np.interp(y, [chin[1], end[1]], [chin[2] - 4.5, end[2] - 2.0])
     shown = (z > behind) & (head.ears < 0.5)
     lashes = part == PARTS.index("lashes")
-    return in_outline & (shown | inside | ~head.skin) & ~lashes
+    return in_outline & (shown | ~head.skin) & ~lashes
 
 
 _SIDE_MARGIN = 0.6
