@@ -408,24 +408,28 @@ def test_distances_to_a_square_are_exact():
 
 
 def test_distances_to_very_unlike_triangles_are_those_of_brute_force(ball):
+    """A ball of small triangles among large ones, whose centroids are far from most of them."""
     import trimesh
 
-    coarse = Mesh(
-        np.array([[0.0, 0, 0], [300, 0, 10], [0, 300, 20]]), np.array([[0, 1, 2]]), "crop"
-    )
-    vertices = np.concatenate([ball.vertices, coarse.vertices])
-    faces = np.concatenate([ball.faces[::20], coarse.faces + len(ball.vertices)])
-    probes = np.random.default_rng(0).uniform(-50, 250, (40, 3))
+    rng = np.random.default_rng(0)
+    large = rng.uniform(0, 200, (300, 3))
+    vertices = np.concatenate([ball.vertices, large])
+    faces = np.concatenate([ball.faces[::500], np.arange(300).reshape(100, 3) + len(ball.vertices)])
     triangles = vertices[faces]
-    expected = [
-        np.linalg.norm(
-            trimesh.triangles.closest_point(triangles, np.tile(probe, (len(faces), 1))) - probe,
-            axis=1,
-        ).min()
-        for probe in probes
-    ]
-    found = surface.distance_to_surface(probes, vertices, faces)
-    np.testing.assert_allclose(found, expected, rtol=1e-9)
+    probes = rng.uniform(-50, 250, (100, 3))
+    for some in (slice(None), slice(-100, None)):  # the second time large ones alone
+        expected = [
+            np.linalg.norm(
+                trimesh.triangles.closest_point(
+                    triangles[some], np.tile(probe, (len(triangles[some]), 1))
+                )
+                - probe,
+                axis=1,
+            ).min()
+            for probe in probes
+        ]
+        found = surface.distance_to_surface(probes, vertices, faces[some])
+        np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
 def test_a_scan_of_a_ball_is_as_far_from_it_as_it_is_larger(ball):
