@@ -22,7 +22,6 @@ from vrn_jax.metrics.alignment import Similarity, align, fit_similarity, move
 from vrn_jax.metrics.hull import inside_hull
 from vrn_jax.metrics.point_set import PointSet, mesh_points, sample_surface
 from vrn_jax.metrics.volume import iou
-from vrn_jax.types import Mesh
 
 SHAPE = (96, 96)
 FACE = MEAN_LANDMARKS * 40 + (48.0, 48.0, 0.0)  # outer eye corners 40 px apart
