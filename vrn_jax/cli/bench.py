@@ -58,7 +58,7 @@ class BenchFaces:
 class BenchTables:
     """Rewrite the tables of documents from the JSON files of earlier benches."""
 
-    documents: tyro.conf.Positional[tuple[Path, ...]] = (Path("README.md"),)
+    documents: tyro.conf.Positional[tuple[Path, ...]] = (Path("README.md"), Path("docs/faces.md"))
     """Markdown files with marked tables."""
     numbers: Path = Path("docs/bench")
     """Folder of the JSON files."""
