@@ -11,10 +11,11 @@ from jaxtyping import Array, Float, UInt8
 
 from vrn_jax.detection import FaceDetector
 from vrn_jax.errors import InputError, NoFaceError
-from vrn_jax.geometry.crop import BOX_SIDE, crop_face, quarter_turns
+from vrn_jax.geometry.crop import BOX_SIDE, CropRule, crop_face, quarter_turns
 from vrn_jax.geometry.face import face_of_box, face_of_landmarks
 from vrn_jax.geometry.isosurface import isosurface
 from vrn_jax.geometry.mesh import OUTER_EYE_METRES, moved, outer_eye_distance
+from vrn_jax.geometry.original_crop import crop_as_original
 from vrn_jax.geometry.transforms import apply_similarity, similarity_scale
 from vrn_jax.interop.info import WeightsInfo
 from vrn_jax.interop.weights import Weights, load_weights
@@ -40,7 +41,7 @@ def load(
     *,
     threshold: float | None = None,
     mirror: bool = False,
-    sigma_px: float = 1.5,
+    sigma_px: float | None = None,
     detector: Callable[[np.ndarray], list[Face]] | None = None,
 ) -> "Reconstructor":
     """A `Reconstructor`, which see, with named weights or those of a file.
@@ -73,7 +74,8 @@ class Reconstructor:
         weights: network, grid and input range come from their header.
         threshold: occupancy at the surface; None takes that of the weights.
         mirror: average with the volume of the mirrored crop; takes twice the time.
-        sigma_px: Gaussian smoothing of the volume in crop pixels; 0 for none.
+        sigma_px: Gaussian smoothing of the volume in crop pixels; 0 for none, None takes that of
+            the weights.
         detector: photo -> faces, largest first; None takes the embedded `FaceDetector`.
 
     Raises:
@@ -86,12 +88,12 @@ class Reconstructor:
         *,
         threshold: float | None = None,
         mirror: bool = False,
-        sigma_px: float = 1.5,
+        sigma_px: float | None = None,
         detector: Callable[[np.ndarray], list[Face]] | None = None,
     ):
         if threshold is not None and not 0 < threshold < 1:
             raise InputError(f"the threshold lies between 0 and 1, got {threshold}")
-        if not 0 <= sigma_px <= 16:
+        if sigma_px is not None and not 0 <= sigma_px <= 16:
             raise InputError(f"smoothing is a sigma of 0 to 16 crop pixels, got {sigma_px}")
         self.info: WeightsInfo = weights.info
         self._given_detector = detector
@@ -100,8 +102,10 @@ class Reconstructor:
         self._model = VRN(weights.info.model, weights.info.norm)
         self._settings = PostprocessSettings(
             threshold=weights.info.threshold if threshold is None else threshold,
-            sigma_px=sigma_px,
+            sigma_px=weights.info.sigma_px if sigma_px is None else sigma_px,
             plane_depth=weights.info.grid.plane_depth,
+            upsampling=weights.info.upsampling,
+            solid=weights.info.solid,
         )
 
     @cached_property
@@ -161,7 +165,7 @@ class Reconstructor:
         On a CPU the faces go one by one: together they are no faster, and take more memory. Else
         they go in batches padded to 1, 4 or 16, so that few shapes are ever compiled.
         """
-        crops = [crop_face(pixels, face.box, _turns(face)) for pixels, face in faces]
+        crops = [_cut_out(pixels, face, self.info.crop) for pixels, face in faces]
         largest = 1 if jax.default_backend() == "cpu" else _LARGEST_BATCH
         cleaned = []
         for first in range(0, len(faces), largest):
@@ -238,7 +242,7 @@ class Reconstructor:
                 f"{crops.dtype} {crops.shape}"
             )
         logits = network_logits(self._model, self.info, self._variables, crops, landmarks)
-        return probabilities(logits)
+        return probabilities(logits, self.info.upsampling)
 
     def _surface(self, cleaned: Cleaned, index: int) -> Mesh:
         """Fetches the occupied box, and no more, from the device and meshes it."""
@@ -252,15 +256,21 @@ class Reconstructor:
                 "lower the threshold, or check that box or landmarks are on a face"
             )
         occupied = np.asarray(cleaned.occupancy[(index, *region)])
-        threshold = self._settings.threshold
         return isosurface(
-            occupied, self.info.grid, threshold=threshold, corner=low, has_cavities=False
+            occupied,
+            self.info.grid,
+            threshold=self._settings.threshold,
+            corner=low,
+            has_cavities=not self._settings.solid,
         )
 
 
-def _turns(face: Face) -> int:
-    """Landmarks know best how a face lies, whatever a user's own detector has filled in."""
-    return face.quarter_turns if face.landmarks is None else quarter_turns(face.landmarks)
+def _cut_out(pixels: UInt8[np.ndarray, "_ _ 3"], face: Face, rule: CropRule) -> FaceCrop:
+    if rule != "box":
+        return crop_as_original(pixels, face.box, face.landmarks, rule)
+    # Landmarks know best how a face lies, whatever a user's own detector has filled in.
+    turns = face.quarter_turns if face.landmarks is None else quarter_turns(face.landmarks)
+    return crop_face(pixels, face.box, turns)
 
 
 def _landmarks_on_crop(face: Face, crop: FaceCrop) -> Float[np.ndarray, "68 2"]:

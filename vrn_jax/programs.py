@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
 from vrn_jax.errors import InputError
-from vrn_jax.geometry.resample import upsample
+from vrn_jax.geometry.resample import Upsampling, upsample
 from vrn_jax.interop.info import WeightsInfo
 from vrn_jax.models.guidance import landmark_channels, mirrored_landmarks
 from vrn_jax.models.vrn import STRIDE, VRN, Logits
@@ -26,6 +26,8 @@ def network_logits(
     landmarks: Float[Array, "b l 2"] | None,
 ) -> Float[Array, "b h w d"]:
     """Crops as bytes to volume logits; the guided network sees the landmarks (crop pixels) too."""
+    if info.channels == "bgr":
+        crops = crops[..., ::-1]
     x = crops.astype(jnp.float32) * info.input_scale + info.input_offset
     if model.config.task == "guided":
         if landmarks is None:
@@ -34,10 +36,12 @@ def network_logits(
     return cast(Logits, model.apply(variables, x)).volume
 
 
-@jax.jit
-def probabilities(logits: Float[Array, "b h w d"]) -> Float[Array, "b height width d"]:
+@partial(jax.jit, static_argnums=1)
+def probabilities(
+    logits: Float[Array, "b h w d"], upsampling: Upsampling = "align_corners"
+) -> Float[Array, "b height width d"]:
     """Enlarged to the size of the crops, 0..1."""
-    return jax.nn.sigmoid(upsample(logits.astype(jnp.float32), STRIDE))
+    return jax.nn.sigmoid(upsample(logits, STRIDE, upsampling))
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))

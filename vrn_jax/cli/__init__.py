@@ -14,13 +14,18 @@ from PIL import Image
 
 from vrn_jax import __version__
 from vrn_jax.cli.bench import Bench, bench
+from vrn_jax.cli.convert import Convert, convert
 from vrn_jax.cli.reconstruct import Reconstruct, reconstruct
 from vrn_jax.errors import VrnError
 
 __all__ = ["main"]
 
-_COMMANDS = {"reconstruct": Reconstruct, "bench": Bench}
-_ACTIONS: dict[type, Callable[[Any], int]] = {Reconstruct: reconstruct, Bench: bench}
+_COMMANDS = {"reconstruct": Reconstruct, "convert": Convert, "bench": Bench}
+_ACTIONS: dict[type, Callable[[Any], int]] = {
+    Reconstruct: reconstruct,
+    Convert: convert,
+    Bench: bench,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -122,7 +122,7 @@ class _Reader:
 
     def integer(self) -> int:
         if self.remaining < 4:
-            raise ValueError(f"nothing can follow at byte {self.position}")
+            raise ValueError(f"4 bytes cannot follow at byte {self.position} of {len(self.data)}")
         self.position += 4
         return int.from_bytes(self.data[self.position - 4 : self.position], "little", signed=True)
 
