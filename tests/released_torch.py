@@ -100,3 +100,30 @@ def randomize(network: nn.Module, seed: int = 0, gain: float = 1.0) -> None:
                 module.bias.copy_(uniform(module.bias, -0.2, 0.2))
                 module.running_mean.copy_(uniform(module.running_mean, -0.2, 0.2))
                 module.running_var.copy_(uniform(module.running_var, 0.5, 1.5))
+
+
+def stages(network: nn.Sequential, x: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What the network computes on the way, with the last layers as "upsample", "probability"."""
+    final = network[-1][0]
+    named = {"stem": network[6], "logits": final[1], "upsample": final[2], "probability": final[3]}
+    for s, first in enumerate(range(7, len(network) - 1, 2)):
+        body = network[first][1]
+        named[f"stack{s}"] = network[first + 1]
+        for n in range(1, 5):
+            unpooled, pooled = body[0]
+            named[f"stack{s}.level{n}.skip"] = unpooled[2]
+            named[f"stack{s}.level{n}.pooled"] = pooled[6]
+            named[f"stack{s}.level{n}.merge"] = body[2]
+            body = unpooled[-1]
+    seen = {}
+    hooks = [
+        module.register_forward_hook(
+            lambda module, inputs, output, name=name: seen.__setitem__(name, output)
+        )
+        for name, module in named.items()
+    ]
+    with torch.no_grad():
+        network(x)
+    for hook in hooks:
+        hook.remove()
+    return seen

@@ -33,8 +33,9 @@ def ramps(height: int = 300, width: int = 400) -> np.ndarray:
 
 @pytest.mark.parametrize("rule", ["run.sh", "run.m"])
 @pytest.mark.parametrize(
-    "box", [(150, 100, 250, 200), (150.0, 90.5, 220.25, 190.0), (10, 20, 90, 80), (350, 240, 390, 290)]
-)  # fmt: skip
+    "box",
+    [(150, 100, 250, 200), (150.0, 90.5, 220.25, 190.0), (10, 20, 90, 80), (350, 240, 390, 290)],
+)
 def test_the_way_to_the_crop_is_the_one_taken(rule, box):
     """What a crop's pixel shows is what its similarity says, within the rounding of the scripts."""
     landmarks = np.array([box[:2], box[2:], box[:2]], float)

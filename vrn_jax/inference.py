@@ -26,7 +26,7 @@ from vrn_jax.programs import cleaned_volumes, network_logits, probabilities
 from vrn_jax.reconstruction import Reconstruction
 from vrn_jax.types import Face, FaceCrop, Mesh
 
-__all__ = ["Reconstructor", "Started", "load"]
+__all__ = ["Reconstructor", "Started", "cut_out", "landmarks_on_crop", "load"]
 
 BOX_SIDE_IN_EYE_DISTANCES = 1.54
 """Geometric mean of the landmark box's sides over the outer eye distance, for faces known by their
@@ -165,7 +165,7 @@ class Reconstructor:
         On a CPU the faces go one by one: together they are no faster, and take more memory. Else
         they go in batches padded to 1, 4 or 16, so that few shapes are ever compiled.
         """
-        crops = [_cut_out(pixels, face, self.info.crop) for pixels, face in faces]
+        crops = [cut_out(pixels, face, self.info.crop) for pixels, face in faces]
         largest = 1 if jax.default_backend() == "cpu" else _LARGEST_BATCH
         cleaned = []
         for first in range(0, len(faces), largest):
@@ -179,9 +179,7 @@ class Reconstructor:
     def _clean(self, faces: list[Face], crops: list[FaceCrop]) -> Cleaned:
         points = None
         if self.info.model.task == "guided":
-            points = np.stack(
-                [_landmarks_on_crop(*pair) for pair in zip(faces, crops, strict=True)]
-            )
+            points = np.stack([landmarks_on_crop(*pair) for pair in zip(faces, crops, strict=True)])
         images = np.stack([crop.image for crop in crops])
         return cleaned_volumes(
             self._model, self.info, self._settings, self._mirror, self._variables, images, points
@@ -265,7 +263,12 @@ class Reconstructor:
         )
 
 
-def _cut_out(pixels: UInt8[np.ndarray, "_ _ 3"], face: Face, rule: CropRule) -> FaceCrop:
+def cut_out(pixels: UInt8[np.ndarray, "_ _ 3"], face: Face, rule: CropRule) -> FaceCrop:
+    """What the network sees of a face, by the rule of its weights.
+
+    Raises:
+        InputError: if the face's box is impossible or outside of the photo.
+    """
     if rule != "box":
         return crop_as_original(pixels, face.box, face.landmarks, rule)
     # Landmarks know best how a face lies, whatever a user's own detector has filled in.
@@ -273,7 +276,12 @@ def _cut_out(pixels: UInt8[np.ndarray, "_ _ 3"], face: Face, rule: CropRule) -> 
     return crop_face(pixels, face.box, turns)
 
 
-def _landmarks_on_crop(face: Face, crop: FaceCrop) -> Float[np.ndarray, "68 2"]:
+def landmarks_on_crop(face: Face, crop: FaceCrop) -> Float[np.ndarray, "68 2"]:
+    """A face's landmarks in crop pixels, as a guided network takes them.
+
+    Raises:
+        InputError: if there are none.
+    """
     if face.landmarks is None:
         raise InputError("these weights are of a guided network, which needs landmarks; got a box")
     return apply_similarity(crop.crop_from_photo, face.landmarks[:, :2]).astype(np.float32)

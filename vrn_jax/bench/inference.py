@@ -32,7 +32,7 @@ from vrn_jax.outputs import save
 from vrn_jax.pipeline import reconstruct_many
 from vrn_jax.postprocess import PostprocessSettings, clean
 
-__all__ = ["measure_inference"]
+__all__ = ["measure_inference", "provenance"]
 
 
 def measure_inference(photo: np.ndarray, *, repeats: int = 7) -> dict:
@@ -65,7 +65,10 @@ def measure_inference(photo: np.ndarray, *, repeats: int = 7) -> dict:
         **_folder(photo, reconstructor),
         **_processes(),
     }
-    return {**_provenance(), "seconds": {name: round(t, 4) for name, t in parts.items()}}
+    return {
+        **provenance("vrn bench inference"),
+        "seconds": {name: round(t, 4) for name, t in parts.items()},
+    }
 
 
 def _median_seconds(action: Callable[[], object], repeats: int) -> float:
@@ -187,7 +190,8 @@ def _processes() -> dict[str, float]:
     return {"first_process": times[0], "second_process": times[1]}
 
 
-def _provenance() -> dict:
+def provenance(command: str) -> dict:
+    """Where and when numbers were measured, and with what."""
     packages = ("jax", "flax", "numpy", "scikit-image", "torch")
     versions = {}
     for package in packages:
@@ -204,7 +208,7 @@ def _provenance() -> dict:
         check=False,
     )
     return {
-        "command": "vrn bench inference",
+        "command": command,
         "date": datetime.date.today().isoformat(),
         "commit": commit.stdout.strip() or None,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {jax.devices()[0].device_kind}",

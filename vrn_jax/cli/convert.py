@@ -14,7 +14,7 @@ from vrn_jax.errors import InputError
 if TYPE_CHECKING:
     from vrn_jax.interop.weights import Weights
 
-__all__ = ["Convert", "convert"]
+__all__ = ["Convert", "convert", "read_weights"]
 
 InputRange = Literal["0..1", "-1..1", "0..255"]
 _RANGES: dict[str, tuple[float, float]] = {
@@ -67,7 +67,7 @@ def convert(options: Convert) -> int:
     from vrn_jax.interop.foreign import write_foreign
     from vrn_jax.interop.weights import save_weights
 
-    weights = _read(options)
+    weights = read_weights(options.input)
     try:
         info = dataclasses.replace(weights.info, **_changes(options))
     except ValueError as error:
@@ -82,18 +82,21 @@ def convert(options: Convert) -> int:
     return 0
 
 
-def _read(options: Convert) -> "Weights":
+def read_weights(source: Path) -> "Weights":
+    """Embedded weights by name, our files, and those of other frameworks, used as the original is.
+
+    Raises:
+        WeightsError: if the file cannot be read or is not of one of our networks.
+    """
     from vrn_jax.interop.foreign import read_foreign
     from vrn_jax.interop.info import original_info
     from vrn_jax.interop.mapping import variables_from_layers
     from vrn_jax.interop.weights import Weights, has_header, load_weights
 
-    if options.input.suffix == "" or has_header(options.input):
-        return load_weights(options.input)
-    layers, config = read_foreign(options.input)
-    info = original_info(
-        config, name=options.input.stem, licence="not stated", training_data="not stated"
-    )
+    if source.suffix == "" or has_header(source):
+        return load_weights(str(source))
+    layers, config = read_foreign(source)
+    info = original_info(config, name=source.stem, licence="not stated", training_data="not stated")
     return Weights(info, variables_from_layers(layers, config))
 
 
