@@ -24,7 +24,7 @@ torch = pytest.importorskip("torch")
 import released_torch  # noqa: E402
 
 TOLERANCE = {np.float64: 1e-9, np.float32: 1e-4}
-"""Relative: the norm of the difference over the norm of what PyTorch computes."""
+"""Relative: the norm of the difference over the norm of what PyTorch computes in float64."""
 
 
 def make_reference(stacks: int, features: int, depth: int) -> torch.nn.Sequential:
@@ -75,42 +75,42 @@ def expected_stages(network: torch.nn.Module, x: np.ndarray, norm: str) -> dict[
     }
 
 
-def compare(network, variables, config, x: np.ndarray, norm: str) -> None:
-    dtype = x.dtype.type
-    network = network.to(torch.float64 if dtype is np.float64 else torch.float32)
+def compare(network, variables, config, x: np.ndarray, norm: str, dtypes=TOLERANCE) -> None:
+    """Holds ours in each type against PyTorch in float64: in float32 PyTorch is itself further from
+    that than ours is.
+    """
     saved = {key: tensor.clone() for key, tensor in network.state_dict().items()}
-    expected = expected_stages(network, x, norm)
+    expected = expected_stages(network.to(torch.float64), x, norm)
     network.load_state_dict(saved)  # training mode has moved the running averages
-    with jax.enable_x64(dtype is np.float64):
-        tree = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), variables)
-        found = dict(jax.jit(partial(jax_stages, VRN(config, norm)))(tree, x))
-        found["upsample"] = upsample(found["logits"])
-        found["probability"] = jax.nn.sigmoid(found["upsample"])
-        assert found["probability"].dtype == dtype
-    assert set(found) == set(expected) == {*stage_names(config.stacks), "upsample", "probability"}
-    for name, reference in expected.items():
-        difference = np.asarray(found[name]) - reference
-        error = np.linalg.norm(difference) / np.linalg.norm(reference)
-        assert error < TOLERANCE[dtype], (name, error)
-        if name in ("logits", "upsample"):
-            worst = np.abs(difference).max() / np.abs(reference).max()
-            assert worst < TOLERANCE[dtype], (name, worst)
     assert expected["logits"].std() > 2
+    for dtype in dtypes:
+        with jax.enable_x64(dtype is np.float64):
+            tree = jax.tree.map(lambda leaf, dtype=dtype: jnp.asarray(leaf, dtype), variables)
+            found = dict(jax.jit(partial(jax_stages, VRN(config, norm)))(tree, x.astype(dtype)))
+            found["upsample"] = upsample(found["logits"])
+            found["probability"] = jax.nn.sigmoid(found["upsample"])
+            assert found["probability"].dtype == dtype
+        assert set(found) == set(expected)
+        assert set(found) == {*stage_names(config.stacks), "upsample", "probability"}
+        for name, reference in expected.items():
+            difference = np.asarray(found[name]) - reference
+            error = np.linalg.norm(difference) / np.linalg.norm(reference)
+            assert error < TOLERANCE[dtype], (name, dtype, error)
+            if name in ("logits", "upsample"):
+                worst = np.abs(difference).max() / np.abs(reference).max()
+                assert worst < TOLERANCE[dtype], (name, dtype, worst)
 
 
-def pictures(batch: int, size: int, dtype: type) -> np.ndarray:
-    return np.random.default_rng(batch).uniform(0, 1, (batch, size, size, 3)).astype(dtype)
+def pictures(batch: int, size: int) -> np.ndarray:
+    return np.random.default_rng(batch).uniform(0, 1, (batch, size, size, 3))
 
 
-@pytest.mark.parametrize(
-    ("norm", "batch", "dtype"),
-    [("running", 1, np.float64), ("image", 3, np.float64), ("image", 1, np.float32)],
-)
-def test_official_graph(official, files, norm, batch, dtype):
+@pytest.mark.parametrize(("norm", "batch"), [("running", 1), ("image", 3)])
+def test_official_graph(official, files, norm, batch):
     """At full size: every stage of 24 GMAC."""
     layers, config = files["t7"]
     variables = variables_from_layers(layers, config)
-    compare(official, variables, config, pictures(batch, 192, dtype), norm)
+    compare(official, variables, config, pictures(batch, 192), norm)
 
 
 @pytest.fixture(scope="module")
@@ -123,8 +123,8 @@ def small(tmp_path_factory):
 
 
 @pytest.mark.parametrize("norm", ["running", "batch", "image"])
-@pytest.mark.parametrize(("batch", "dtype"), [(1, np.float32), (3, np.float64), (3, np.float32)])
-def test_every_mode(small, norm, batch, dtype):
+@pytest.mark.parametrize(("batch", "dtypes"), [(1, [np.float32]), (3, list(TOLERANCE))])
+def test_every_mode(small, norm, batch, dtypes):
     """A narrow network on pictures of 96 x 96."""
     network, variables, config = small
-    compare(network, variables, config, pictures(batch, 96, dtype), norm)
+    compare(network, variables, config, pictures(batch, 96), norm, dtypes)
