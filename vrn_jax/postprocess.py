@@ -22,7 +22,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Float16, Float32, Int32, UInt32
 
-from vrn_jax.geometry.resample import Upsampling, upsample
+from vrn_jax.geometry.resample import Upsampling, smooth, upsample
 
 __all__ = [
     "Cleaned",
@@ -54,7 +54,6 @@ class PostprocessSettings:
     plane_depth: float = 0.5
     """Depth of a voxel in crop pixels, `VolumeGrid.plane_depth`."""
     upsampling: Upsampling = "align_corners"
-    """How the logits are enlarged."""
     solid: bool = True
     """Keep the largest component and fill it, which the original did not do."""
 
@@ -105,13 +104,11 @@ def clean(
     return lax.map(one, (logits, mirrored_logits))
 
 
-def _probabilities(
-    logits: Array, mirrored: Array | None, upsampling: Upsampling
-) -> Float32[Array, "h w d"]:
-    occupancy = jax.nn.sigmoid(upsample(logits[None], mode=upsampling)[0])
+def _probabilities(logits: Array, mirrored: Array | None, mode: Upsampling) -> Array:
+    occupancy = jax.nn.sigmoid(upsample(logits[None], mode=mode)[0])
     if mirrored is None:
         return occupancy
-    return (occupancy + jax.nn.sigmoid(upsample(mirrored[None, :, ::-1], mode=upsampling)[0])) / 2
+    return (occupancy + jax.nn.sigmoid(upsample(mirrored[None, :, ::-1], mode=mode)[0])) / 2
 
 
 def _keep_solid(occupancy: Float32[Array, "h w d"], threshold: float) -> Cleaned:
@@ -127,28 +124,6 @@ def _keep_solid(occupancy: Float32[Array, "h w d"], threshold: float) -> Cleaned
     outside = jnp.where(above, 0, jnp.minimum(occupancy, below))
     kept = jnp.where(component, occupancy, jnp.where(solid, 1, outside))
     return Cleaned(kept.astype(jnp.float16), bounding_box(solid))
-
-
-def smooth(
-    occupancy: Float[Array, "h w d"], sigma_px: float, plane_depth: float
-) -> Float32[Array, "h w d"]:
-    """Blurs by a Gaussian of `sigma_px` > 0 crop pixels, cut off at 4 sigma; zero outside.
-
-    A plane is `plane_depth` pixels deep, so the Gaussian is round in space, not in voxels.
-    """
-    h, w, d = occupancy.shape
-    rows, columns = _gaussian_matrix(h, sigma_px), _gaussian_matrix(w, sigma_px)
-    planes = _gaussian_matrix(d, sigma_px / plane_depth)
-    volume, full = occupancy.astype(jnp.float32), lax.Precision.HIGHEST
-    return jnp.einsum("Hh,Ww,Dd,hwd->HWD", rows, columns, planes, volume, precision=full)
-
-
-def _gaussian_matrix(size: int, sigma: float) -> Float32[np.ndarray, "size size"]:
-    radius = int(4 * sigma + 0.5)  # the cut-off of scipy.ndimage
-    offset = np.arange(size)[:, None] - np.arange(size)
-    band = np.where(np.abs(offset) <= radius, np.exp(-0.5 * (offset / sigma) ** 2), 0.0)
-    total = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2).sum()
-    return (band / total).astype(np.float32)
 
 
 def largest_component(mask: Mask) -> Mask:

@@ -1,4 +1,4 @@
-"""Bilinear enlargement of a grid of logits, by default with aligned corners as VRN's last layer.
+"""Bilinear enlargement of a grid of logits, and smoothing of volumes: one matrix an axis each.
 
 The network works at a quarter of the crop's size. Losses and post-processing enlarge its output by
 this one function, so that both see the same volume.
@@ -9,9 +9,9 @@ from typing import Literal
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Float32
 
-__all__ = ["Upsampling", "upsample"]
+__all__ = ["Upsampling", "smooth", "upsample"]
 
 Upsampling = Literal["align_corners", "half_pixel", "asymmetric"]
 """Where output i of N lies among n samples: at i (n - 1) / (N - 1), so that the first and the last
@@ -48,3 +48,25 @@ def _interpolation_matrix(
         position = i * samples / outputs
     distance = np.abs(position.clip(0, samples - 1)[:, None] - np.arange(samples))
     return np.maximum(1.0 - distance, 0.0)
+
+
+def smooth(
+    occupancy: Float[Array, "h w d"], sigma_px: float, plane_depth: float
+) -> Float32[Array, "h w d"]:
+    """Blurs by a Gaussian of `sigma_px` > 0 crop pixels, cut off at 4 sigma; zero outside.
+
+    A plane is `plane_depth` pixels deep, so the Gaussian is round in space, not in voxels.
+    """
+    h, w, d = occupancy.shape
+    rows, columns = _gaussian_matrix(h, sigma_px), _gaussian_matrix(w, sigma_px)
+    planes = _gaussian_matrix(d, sigma_px / plane_depth)
+    volume, full = occupancy.astype(jnp.float32), lax.Precision.HIGHEST
+    return jnp.einsum("Hh,Ww,Dd,hwd->HWD", rows, columns, planes, volume, precision=full)
+
+
+def _gaussian_matrix(size: int, sigma: float) -> Float32[np.ndarray, "size size"]:
+    radius = int(4 * sigma + 0.5)  # the cut-off of scipy.ndimage
+    offset = np.arange(size)[:, None] - np.arange(size)
+    band = np.where(np.abs(offset) <= radius, np.exp(-0.5 * (offset / sigma) ** 2), 0.0)
+    total = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2).sum()
+    return (band / total).astype(np.float32)
