@@ -45,3 +45,16 @@ def test_upsample_adjoint_spreads_a_gradient_of_one_over_all_outputs():
     # Weights of every output sum to one, so the gradient of the sum sums to the number of outputs.
     gradient = jax.grad(lambda x: jnp.sum(upsample(x)))(jnp.zeros((1, 6, 5, 2)))
     np.testing.assert_allclose(jnp.sum(gradient, (0, 1, 2)), [480, 480], rtol=1e-5)
+
+
+def test_half_pixel_is_what_jax_and_todays_pytorch_do():
+    x = jnp.asarray(np.random.default_rng(3).normal(size=(1, 6, 5, 2)), jnp.float32)
+    expected = jax.image.resize(x, (1, 24, 20, 2), "bilinear")
+    np.testing.assert_allclose(upsample(x, 4, "half_pixel"), expected, atol=1e-6)
+
+
+def test_asymmetric_repeats_the_last_sample():
+    """TensorFlow 1's `resize_images`: output i is at i / 4, and nothing lies beyond the last."""
+    x = jnp.array([0.0, 1, 3]).reshape(1, 3, 1, 1)
+    expected = [0, 0.25, 0.5, 0.75, 1, 1.5, 2, 2.5, 3, 3, 3, 3]
+    np.testing.assert_allclose(upsample(x, 4, "asymmetric")[0, :, 0, 0], expected, atol=1e-6)

@@ -12,10 +12,11 @@ from jaxtyping import Array, Float, UInt8
 
 from vrn_jax.detection import FaceDetector
 from vrn_jax.errors import InputError, NoFaceError
-from vrn_jax.geometry.crop import BOX_SIDE, crop_face, quarter_turns
+from vrn_jax.geometry.crop import BOX_SIDE, CropRule, crop_face, quarter_turns
 from vrn_jax.geometry.face import face_of_box, face_of_landmarks
 from vrn_jax.geometry.isosurface import isosurface
 from vrn_jax.geometry.mesh import OUTER_EYE_METRES, moved, outer_eye_distance
+from vrn_jax.geometry.original_crop import crop_as_original
 from vrn_jax.geometry.transforms import apply_similarity, similarity_scale
 from vrn_jax.interop.info import WeightsInfo
 from vrn_jax.interop.weights import Weights, load_weights
@@ -26,7 +27,7 @@ from vrn_jax.programs import cleaned_volumes, network_logits, probabilities
 from vrn_jax.reconstruction import Reconstruction
 from vrn_jax.types import Face, FaceCrop, Mesh
 
-__all__ = ["Reconstructor", "Started", "load"]
+__all__ = ["Reconstructor", "Started", "cut_out", "landmarks_on_crop", "load"]
 
 BOX_SIDE_IN_EYE_DISTANCES = 1.54
 """Geometric mean of the landmark box's sides over the outer eye distance, for faces known by their
@@ -41,7 +42,7 @@ def load(
     *,
     threshold: float | None = None,
     mirror: bool = False,
-    sigma_px: float = 1.5,
+    sigma_px: float | None = None,
     detector: Callable[[np.ndarray], list[Face]] | None = None,
 ) -> "Reconstructor":
     """A `Reconstructor`, which see, with named weights or those of a file.
@@ -74,7 +75,8 @@ class Reconstructor:
         weights: network, grid and input range come from their header.
         threshold: occupancy at the surface; None takes that of the weights.
         mirror: average with the volume of the mirrored crop; takes twice the time.
-        sigma_px: Gaussian smoothing of the volume in crop pixels; 0 for none.
+        sigma_px: Gaussian smoothing of the volume in crop pixels; 0 for none, None takes that of
+            the weights.
         detector: photo -> faces, largest first; None takes the embedded `FaceDetector`.
 
     Raises:
@@ -87,12 +89,12 @@ class Reconstructor:
         *,
         threshold: float | None = None,
         mirror: bool = False,
-        sigma_px: float = 1.5,
+        sigma_px: float | None = None,
         detector: Callable[[np.ndarray], list[Face]] | None = None,
     ):
         if threshold is not None and not 0 < threshold < 1:
             raise InputError(f"the threshold lies between 0 and 1, got {threshold}")
-        if not 0 <= sigma_px <= 16:
+        if sigma_px is not None and not 0 <= sigma_px <= 16:
             raise InputError(f"smoothing is a sigma of 0 to 16 crop pixels, got {sigma_px}")
         self.info: WeightsInfo = weights.info
         self._given_detector = detector
@@ -101,8 +103,10 @@ class Reconstructor:
         self._model = VRN(weights.info.model, weights.info.norm)
         self._settings = PostprocessSettings(
             threshold=weights.info.threshold if threshold is None else threshold,
-            sigma_px=sigma_px,
+            sigma_px=weights.info.sigma_px if sigma_px is None else sigma_px,
             plane_depth=weights.info.grid.plane_depth,
+            upsampling=weights.info.upsampling,
+            solid=weights.info.solid,
         )
 
     @cached_property
@@ -162,7 +166,7 @@ class Reconstructor:
         On a CPU the faces go one by one: together they are no faster, and take more memory. Else
         they go in batches padded to 1, 4 or 16, so that few shapes are ever compiled.
         """
-        crops = [crop_face(pixels, face.box, _turns(face)) for pixels, face in faces]
+        crops = [cut_out(pixels, face, self.info.crop) for pixels, face in faces]
         largest = 1 if jax.default_backend() == "cpu" else _LARGEST_BATCH
         cleaned = []
         for first in range(0, len(faces), largest):
@@ -176,7 +180,7 @@ class Reconstructor:
     def _clean(self, faces: list[Face], crops: list[FaceCrop]) -> Cleaned:
         points = None
         if self.info.model.task == "guided":
-            on_crops = [_landmarks_on_crop(*pair) for pair in zip(faces, crops, strict=True)]
+            on_crops = [landmarks_on_crop(*pair) for pair in zip(faces, crops, strict=True)]
             points = jnp.asarray(np.stack(on_crops))
         images = jnp.asarray(np.stack([crop.image for crop in crops]))
         return cleaned_volumes(
@@ -240,7 +244,7 @@ class Reconstructor:
         points = None if landmarks is None else jnp.asarray(landmarks)
         crops = jnp.asarray(crops)
         logits = network_logits(self._model, self.info, self._variables, crops, points)
-        return probabilities(logits)
+        return probabilities(logits, self.info.upsampling)
 
     def _surface(self, cleaned: Cleaned, index: int) -> Mesh:
         """Fetches the occupied box, and no more, from the device and meshes it."""
@@ -254,18 +258,34 @@ class Reconstructor:
                 "lower the threshold, or check that box or landmarks are on a face"
             )
         occupied = np.asarray(cleaned.occupancy[(index, *region)])
-        threshold = self._settings.threshold
         return isosurface(
-            occupied, self.info.grid, threshold=threshold, corner=low, has_cavities=False
+            occupied,
+            self.info.grid,
+            threshold=self._settings.threshold,
+            corner=low,
+            has_cavities=not self._settings.solid,
         )
 
 
-def _turns(face: Face) -> int:
-    """Landmarks know best how a face lies, whatever a user's own detector has filled in."""
-    return face.quarter_turns if face.landmarks is None else quarter_turns(face.landmarks)
+def cut_out(pixels: UInt8[np.ndarray, "_ _ 3"], face: Face, rule: CropRule) -> FaceCrop:
+    """What the network sees of a face, by the rule of its weights.
+
+    Raises:
+        InputError: if the face's box is impossible or outside of the photo.
+    """
+    if rule != "box":
+        return crop_as_original(pixels, face.box, face.landmarks, rule)
+    # Landmarks know best how a face lies, whatever a user's own detector has filled in.
+    turns = face.quarter_turns if face.landmarks is None else quarter_turns(face.landmarks)
+    return crop_face(pixels, face.box, turns)
 
 
-def _landmarks_on_crop(face: Face, crop: FaceCrop) -> Float[np.ndarray, "68 2"]:
+def landmarks_on_crop(face: Face, crop: FaceCrop) -> Float[np.ndarray, "68 2"]:
+    """A face's landmarks in crop pixels, as a guided network takes them.
+
+    Raises:
+        InputError: if there are none.
+    """
     if face.landmarks is None:
         raise InputError("these weights are of a guided network, which needs landmarks; got a box")
     return apply_similarity(crop.crop_from_photo, face.landmarks[:, :2]).astype(np.float32)

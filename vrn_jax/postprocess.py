@@ -22,7 +22,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Float16, Float32, Int32, UInt32
 
-from vrn_jax.geometry.resample import upsample
+from vrn_jax.geometry.resample import Upsampling, smooth, upsample
 
 __all__ = [
     "Cleaned",
@@ -53,6 +53,9 @@ class PostprocessSettings:
     """Standard deviation of the Gaussian that smooths the probabilities, crop pixels; 0: none."""
     plane_depth: float = 0.5
     """Depth of a voxel in crop pixels, `VolumeGrid.plane_depth`."""
+    upsampling: Upsampling = "align_corners"
+    solid: bool = True
+    """Keep the largest component and fill it, which the original did not do."""
 
     def __post_init__(self) -> None:
         if not (0 < self.threshold < 1 and self.sigma_px >= 0 and self.plane_depth > 0):
@@ -66,10 +69,11 @@ class Cleaned(NamedTuple):
     cavities. float16 halves the way to the host and rounds by at most 2**-12: an interpolated
     surface moves by less than 0.02 voxel wherever neighbours differ by 0.0125 or more. bfloat16
     would need 0.1 and the truncated bytes of the official files 0.2: more than a soft edge has.
+    With `PostprocessSettings.solid` off it is what the network says and all of it, in float32.
     `box` is [lo, hi) along rows, columns and planes around the solid; all zero where there is none.
     """
 
-    occupancy: Float16[Array, "b h w d"]
+    occupancy: Float16[Array, "b h w d"] | Float32[Array, "b h w d"]
     box: Int32[Array, "b 3 2"]
 
 
@@ -88,9 +92,11 @@ def clean(
     """
 
     def one(pair: tuple[Array, Array | None]) -> Cleaned:
-        occupancy = _probabilities(*pair)
+        occupancy = _probabilities(*pair, settings.upsampling)
         if settings.sigma_px > 0:
             occupancy = smooth(occupancy, settings.sigma_px, settings.plane_depth)
+        if not settings.solid:
+            return Cleaned(occupancy, bounding_box(occupancy > settings.threshold))
         return _keep_solid(occupancy, settings.threshold)
 
     # Not a vmap: there, every loop runs until the slowest volume is done, and both sides of every
@@ -98,11 +104,11 @@ def clean(
     return lax.map(one, (logits, mirrored_logits))
 
 
-def _probabilities(logits: Array, mirrored: Array | None) -> Float32[Array, "h w d"]:
-    occupancy = jax.nn.sigmoid(upsample(logits[None])[0])
+def _probabilities(logits: Array, mirrored: Array | None, mode: Upsampling) -> Array:
+    occupancy = jax.nn.sigmoid(upsample(logits[None], mode=mode)[0])
     if mirrored is None:
         return occupancy
-    return (occupancy + jax.nn.sigmoid(upsample(mirrored[None, :, ::-1])[0])) / 2
+    return (occupancy + jax.nn.sigmoid(upsample(mirrored[None, :, ::-1], mode=mode)[0])) / 2
 
 
 def _keep_solid(occupancy: Float32[Array, "h w d"], threshold: float) -> Cleaned:
@@ -118,28 +124,6 @@ def _keep_solid(occupancy: Float32[Array, "h w d"], threshold: float) -> Cleaned
     outside = jnp.where(above, 0, jnp.minimum(occupancy, below))
     kept = jnp.where(component, occupancy, jnp.where(solid, 1, outside))
     return Cleaned(kept.astype(jnp.float16), bounding_box(solid))
-
-
-def smooth(
-    occupancy: Float[Array, "h w d"], sigma_px: float, plane_depth: float
-) -> Float32[Array, "h w d"]:
-    """Blurs by a Gaussian of `sigma_px` > 0 crop pixels, cut off at 4 sigma; zero outside.
-
-    A plane is `plane_depth` pixels deep, so the Gaussian is round in space, not in voxels.
-    """
-    h, w, d = occupancy.shape
-    rows, columns = _gaussian_matrix(h, sigma_px), _gaussian_matrix(w, sigma_px)
-    planes = _gaussian_matrix(d, sigma_px / plane_depth)
-    volume, full = occupancy.astype(jnp.float32), lax.Precision.HIGHEST
-    return jnp.einsum("Hh,Ww,Dd,hwd->HWD", rows, columns, planes, volume, precision=full)
-
-
-def _gaussian_matrix(size: int, sigma: float) -> Float32[np.ndarray, "size size"]:
-    radius = int(4 * sigma + 0.5)  # the cut-off of scipy.ndimage
-    offset = np.arange(size)[:, None] - np.arange(size)
-    band = np.where(np.abs(offset) <= radius, np.exp(-0.5 * (offset / sigma) ** 2), 0.0)
-    total = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2).sum()
-    return (band / total).astype(np.float32)
 
 
 def largest_component(mask: Mask) -> Mask:

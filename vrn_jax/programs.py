@@ -8,13 +8,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
 from vrn_jax.errors import InputError
-from vrn_jax.geometry.resample import upsample
+from vrn_jax.geometry.resample import Upsampling, upsample
 from vrn_jax.interop.info import WeightsInfo
 from vrn_jax.models.guidance import landmark_channels, mirrored_landmarks
 from vrn_jax.models.vrn import STRIDE, VRN, Logits
 from vrn_jax.postprocess import Cleaned, PostprocessSettings, clean
 
-__all__ = ["cleaned_volumes", "network_logits", "probabilities"]
+__all__ = ["cleaned_volumes", "network_input", "network_logits", "probabilities"]
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -26,18 +26,32 @@ def network_logits(
     landmarks: Float[Array, "b l 2"] | None,
 ) -> Float[Array, "b h w d"]:
     """Crops as bytes to volume logits; the guided network sees the landmarks (crop pixels) too."""
-    x = crops.astype(jnp.float32) * info.input_scale + info.input_offset
-    if model.config.task == "guided":
-        if landmarks is None:
-            raise InputError("the guided network needs the landmarks of every crop, got none")
-        x = jnp.concatenate([x, landmark_channels(landmarks, (x.shape[1], x.shape[2]))], axis=-1)
+    x = network_input(info, crops, landmarks)
     return cast(Logits, model.apply(variables, x)).volume
 
 
-@jax.jit
-def probabilities(logits: Float[Array, "b h w d"]) -> Float[Array, "b height width d"]:
+def network_input(
+    info: WeightsInfo,
+    crops: UInt8[Array, "b height width 3"],
+    landmarks: Float[Array, "b l 2"] | None,
+) -> Float[Array, "b height width c"]:
+    """What the network is fed: the range and order of its weights, and a guided one's landmarks."""
+    if info.channels == "bgr":
+        crops = crops[..., ::-1]
+    x = crops.astype(jnp.float32) * info.input_scale + info.input_offset
+    if info.model.task == "guided":
+        if landmarks is None:
+            raise InputError("the guided network needs the landmarks of every crop, got none")
+        x = jnp.concatenate([x, landmark_channels(landmarks, (x.shape[1], x.shape[2]))], axis=-1)
+    return x
+
+
+@partial(jax.jit, static_argnums=1)
+def probabilities(
+    logits: Float[Array, "b h w d"], upsampling: Upsampling = "align_corners"
+) -> Float[Array, "b height width d"]:
     """Enlarged to the size of the crops, 0..1."""
-    return jax.nn.sigmoid(upsample(logits.astype(jnp.float32), STRIDE))
+    return jax.nn.sigmoid(upsample(logits, STRIDE, upsampling))
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))

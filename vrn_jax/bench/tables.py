@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-__all__ = ["faces_table", "inference_table", "with_tables"]
+__all__ = ["faces_table", "inference_table", "parity_table", "with_tables"]
 
 _ROWS = {
     "detect": "find the faces (512 x 512)",
@@ -60,10 +60,45 @@ def faces_table(numbers: dict) -> str:
         f"occupancy; batch {speed['batch']}), compiled in {speed['compile_seconds']:.0f} s; "
         f"{speed['temporary_bytes'] / 2**20:.0f} MiB to work in, "
         f"{speed['output_bytes_per_sample'] / 2**20:.1f} MiB a sample.",
-        "",
-        _provenance(numbers),
     ]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", _provenance(numbers)])
+
+
+def parity_table(numbers: dict) -> str:
+    """Markdown of what `vrn compare` measured, in columns that are readable as plain text too."""
+    lines = [line for run in numbers["runs"] for line in _parity_lines(run)]
+    return "\n".join([*lines, _provenance(numbers)])
+
+
+def _parity_lines(run: dict) -> list[str]:
+    peer = "float32" if run["dtype"] == "bfloat16" else run["dtype"]
+    title = (
+        f"**JAX {run['dtype']} (precision {run['precision']}), PyTorch {peer}**; weights "
+        f"{run['weights']}, statistics: {run['norm']}, images: {run['images']}, {run['device']}"
+    )
+    rows = [["stage", "max", "mean", "relative", "largest value"]]
+    for stage in run["stages"]:
+        values = (stage[name] for name in ("max", "mean", "relative", "largest_value"))
+        rows.append([stage["stage"], *(f"{value:.1e}" for value in values)])
+    distance = run["mesh_distance_px"]
+    summary = (
+        f"Volumes: IoU {run['volume_iou']:.6f}. Meshes: {distance['mean']:.1e} px apart on "
+        f"average, {distance['max']:.1e} at most."
+    )
+    for name, framework in (("jax", "JAX"), ("pytorch", "PyTorch")):
+        cost = run["costs"][name]
+        memory = "" if cost["megabytes"] is None else f", {cost['megabytes']:.0f} MB"
+        summary += f" {framework}: {cost['seconds']:.3f} s an image{memory}."
+    return [title, "", *_aligned(rows), "", summary, ""]
+
+
+def _aligned(rows: list[list[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rows = [rows[0], ["-" * width for width in widths], *rows[1:]]
+    return [
+        f"| {' | '.join(cell.ljust(n) for cell, n in zip(row, widths, strict=True))} |"
+        for row in rows
+    ]
 
 
 def _provenance(numbers: dict) -> str:
@@ -75,11 +110,15 @@ def _provenance(numbers: dict) -> str:
 
 
 def with_tables(text: str, folder: Path) -> str:
-    """Fills every ``<!-- table: NAME --> ... <!-- end -->`` with the table of NAME.json."""
+    """Fills every ``<!-- table: NAME --> ... <!-- end -->`` with the table of NAME.json.
 
-    def table(match: re.Match[str]) -> str:
+    NAME begins with what was measured: inference, faces or parity.
+    """
+
+    def filled(match: re.Match[str]) -> str:
         numbers = json.loads((folder / f"{match[1]}.json").read_text(encoding="utf-8"))
-        write = faces_table if match[1].startswith("faces") else inference_table
+        kind = match[1].split("_")[0]
+        write = {"faces": faces_table, "parity": parity_table}.get(kind, inference_table)
         return f"<!-- table: {match[1]} -->\n\n{write(numbers)}\n\n<!-- end -->"
 
-    return re.sub(r"<!-- table: (\w+) -->.*?<!-- end -->", table, text, flags=re.DOTALL)
+    return re.sub(r"<!-- table: (\w+) -->.*?<!-- end -->", filled, text, flags=re.DOTALL)

@@ -14,16 +14,29 @@ from PIL import Image
 
 from vrn_jax import __version__
 from vrn_jax.cli.bench import Bench, bench
+from vrn_jax.cli.compare import Compare, compare
+from vrn_jax.cli.convert import Convert, convert
 from vrn_jax.cli.data import Data, data
+from vrn_jax.cli.export import Export, export
 from vrn_jax.cli.reconstruct import Reconstruct, reconstruct
 from vrn_jax.errors import VrnError
 
 __all__ = ["main"]
 
-_COMMANDS = {"reconstruct": Reconstruct, "data": Data, "bench": Bench}
+_COMMANDS = {
+    "reconstruct": Reconstruct,
+    "data": Data,
+    "convert": Convert,
+    "compare": Compare,
+    "export": Export,
+    "bench": Bench,
+}
 _ACTIONS: dict[type, Callable[[Any], int]] = {
     Reconstruct: reconstruct,
     Data: data,
+    Convert: convert,
+    Compare: compare,
+    Export: export,
     Bench: bench,
 }
 

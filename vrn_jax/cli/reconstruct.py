@@ -43,8 +43,9 @@ class Reconstruct:
     """File of 68 iBUG points in pixels of the one photo (.npy, .json, .pts, text)."""
     threshold: float | None = None
     """Occupancy at the surface, 0 to 1. Default: that of the weights."""
-    sigma_px: float = 1.5
-    """Gaussian smoothing of the volume, sigma in crop pixels; 0 for none."""
+    sigma_px: float | None = None
+    """Gaussian smoothing of the volume, sigma in crop pixels; 0 for none. Default: that of the
+    weights."""
     mirror: bool = False
     """Average with the mirrored photo's volume; takes twice the time."""
     resume: bool = False

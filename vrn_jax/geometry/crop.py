@@ -7,6 +7,7 @@ home to the photo by the inverse.
 """
 
 import math
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -17,7 +18,19 @@ from vrn_jax.geometry.grid import VRN_GRID
 from vrn_jax.geometry.transforms import similarity, similarity_scale
 from vrn_jax.types import FaceCrop
 
-__all__ = ["BOX_SIDE", "crop_face", "crop_from_box", "landmark_box", "quarter_turns", "warp"]
+__all__ = [
+    "BOX_SIDE",
+    "CropRule",
+    "checked_scale",
+    "crop_face",
+    "crop_from_box",
+    "landmark_box",
+    "quarter_turns",
+    "warp",
+]
+
+CropRule = Literal["box", "run.sh", "run.m"]
+"""Centred on the landmarks' box, or as either of the original's scripts (`original_crop`)."""
 
 BOX_SIDE = 90.0
 """Crop pixels: geometric mean of the landmark box's sides."""
@@ -49,6 +62,18 @@ def crop_from_box(box: Float[np.ndarray, " 4"], turns: int = 0) -> Float[np.ndar
     Raises:
         InputError: if the box is not finite, has no area, or is of no size that a face can have.
     """
+    scale = checked_scale(box)
+    centre = (box[:2] + box[2:]) / 2
+    middle = np.array([VRN_GRID.columns - 1, VRN_GRID.rows - 1]) / 2
+    return similarity(scale, -turns * math.pi / 2, centre, middle)
+
+
+def checked_scale(box: Float[np.ndarray, " 4"]) -> float:
+    """Crop pixels to a photo pixel for a box around the landmarks.
+
+    Raises:
+        InputError: if the box is not finite, has no area, or is of no size that a face can have.
+    """
     left, top, right, bottom = (float(side) for side in box)
     if not (np.isfinite(box).all() and right > left and bottom > top):
         raise InputError(
@@ -60,9 +85,7 @@ def crop_from_box(box: Float[np.ndarray, " 4"], turns: int = 0) -> Float[np.ndar
         raise InputError(
             f"a face box of {right - left:.3g} x {bottom - top:.3g} photo pixels cannot be a face's"
         )
-    centre = np.array([left + right, top + bottom]) / 2
-    middle = np.array([VRN_GRID.columns - 1, VRN_GRID.rows - 1]) / 2
-    return similarity(scale, -turns * math.pi / 2, centre, middle)
+    return scale
 
 
 def crop_face(

@@ -1,31 +1,72 @@
-"""Bilinear enlargement of a grid of logits, with the corners aligned as VRN's last layer has them.
+"""Bilinear enlargement of a grid of logits, and smoothing of volumes: one matrix an axis each.
 
 The network works at a quarter of the crop's size. Losses and post-processing enlarge its output by
 this one function, so that both see the same volume.
 """
+
+from typing import Literal
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Float32
 
-__all__ = ["upsample"]
+__all__ = ["Upsampling", "smooth", "upsample"]
+
+Upsampling = Literal["align_corners", "half_pixel", "asymmetric"]
+"""Where output i of N lies among n samples: at i (n - 1) / (N - 1), so that the first and the last
+sample stay where they are (Torch7, and so the official network); at (i + 1/2) n / N - 1/2, where
+the outer borders of the pixels agree (PyTorch since 0.4, `jax.image.resize`); or at i n / N
+(TensorFlow 1 and the Keras port). Positions outside of the samples take the nearest one."""
 
 
-def upsample(x: Float[Array, "b h w c"], factor: int = 4) -> Float32[Array, "b H W c"]:
-    """Enlarges rows and columns `factor` times, to H = factor * h and W = factor * w, in float32.
+def upsample(
+    x: Float[Array, "b h w c"], factor: int = 4, mode: Upsampling = "align_corners"
+) -> Float[Array, "b H W c"]:
+    """Enlarges rows and columns `factor` times, to H = factor * h and W = factor * w.
 
-    Bilinear with *aligned corners*: where n samples become N, output i is at i * (n - 1) / (N - 1),
-    so the first and the last sample stay where they are. That is what the layer of the official
-    network does; `jax.image.resize` aligns the outer borders of the pixels instead.
+    Bilinear, in float32 or what is finer.
     """
-    rows, columns = (_interpolation_matrix(n, factor * n) for n in x.shape[1:3])
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    rows, columns = (
+        jnp.asarray(_interpolation_matrix(n, factor * n, mode), x.dtype) for n in x.shape[1:3]
+    )
     full = lax.Precision.HIGHEST  # an accelerator's default would round the logits to bfloat16
-    taller = jnp.einsum("Hh,bhwc->bHwc", rows, x.astype(jnp.float32), precision=full)
+    taller = jnp.einsum("Hh,bhwc->bHwc", rows, x, precision=full)
     return jnp.einsum("Ww,bHwc->bHWc", columns, taller, precision=full)
 
 
-def _interpolation_matrix(samples: int, outputs: int) -> Float32[np.ndarray, "outputs samples"]:
-    position = np.arange(outputs) * ((samples - 1) / max(outputs - 1, 1))
-    distance = np.abs(position[:, None] - np.arange(samples))
-    return np.maximum(1.0 - distance, 0.0).astype(np.float32)
+def _interpolation_matrix(
+    samples: int, outputs: int, mode: Upsampling
+) -> Float[np.ndarray, "outputs samples"]:
+    i = np.arange(outputs)
+    if mode == "align_corners":
+        position = i * ((samples - 1) / max(outputs - 1, 1))
+    elif mode == "half_pixel":
+        position = (i + 0.5) * samples / outputs - 0.5
+    else:
+        position = i * samples / outputs
+    distance = np.abs(position.clip(0, samples - 1)[:, None] - np.arange(samples))
+    return np.maximum(1.0 - distance, 0.0)
+
+
+def smooth(
+    occupancy: Float[Array, "h w d"], sigma_px: float, plane_depth: float
+) -> Float32[Array, "h w d"]:
+    """Blurs by a Gaussian of `sigma_px` > 0 crop pixels, cut off at 4 sigma; zero outside.
+
+    A plane is `plane_depth` pixels deep, so the Gaussian is round in space, not in voxels.
+    """
+    h, w, d = occupancy.shape
+    rows, columns = _gaussian_matrix(h, sigma_px), _gaussian_matrix(w, sigma_px)
+    planes = _gaussian_matrix(d, sigma_px / plane_depth)
+    volume, full = occupancy.astype(jnp.float32), lax.Precision.HIGHEST
+    return jnp.einsum("Hh,Ww,Dd,hwd->HWD", rows, columns, planes, volume, precision=full)
+
+
+def _gaussian_matrix(size: int, sigma: float) -> Float32[np.ndarray, "size size"]:
+    radius = int(4 * sigma + 0.5)  # the cut-off of scipy.ndimage
+    offset = np.arange(size)[:, None] - np.arange(size)
+    band = np.where(np.abs(offset) <= radius, np.exp(-0.5 * (offset / sigma) ** 2), 0.0)
+    total = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2).sum()
+    return (band / total).astype(np.float32)

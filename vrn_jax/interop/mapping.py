@@ -12,7 +12,8 @@ place that knows both:
 Kernels are HWIO. "scale", "bias", "mean" and "var" are those of batch normalisation.
 """
 
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from itertools import product
 
 import jax
@@ -25,9 +26,10 @@ from vrn_jax.errors import WeightsError
 from vrn_jax.models.hourglass import BLOCKS, LEVELS
 from vrn_jax.models.vrn import VRN, input_channels
 
-__all__ = ["layer_tensors", "variables_from_layers"]
+__all__ = ["check_tensors", "layer_shapes", "layer_tensors", "variables_from_layers"]
 
 Path = tuple[str, ...]
+Shape = tuple[int, ...]
 
 _FAMILIES: dict[Path, tuple[tuple[int, ...], Callable[..., str]]] = {
     ("levels", "skip"): ((LEVELS, BLOCKS["skip"]), lambda n, i: f"{'inner.' * n}skip{i}"),
@@ -58,21 +60,40 @@ def variables_from_layers(tensors: dict[str, np.ndarray], config: ModelConfig) -
     Raises:
         WeightsError: its `problems` list every tensor that is missing, left over or misshapen.
     """
-    image = jax.ShapeDtypeStruct((1, 192, 192, input_channels(config)), jnp.float32)
-    shapes: dict[Path, jax.ShapeDtypeStruct] = flatten_dict(
-        jax.eval_shape(VRN(config).init, jax.random.key(0), image)
-    )  # pyright: ignore[reportAssignmentType]
-    wanted = {
-        name: (path, index, leaf.shape[len(index) :])
-        for path, leaf in shapes.items()
+    shapes = _tree_shapes(config)
+    check_tensors(
+        {name: tensor.shape for name, tensor in tensors.items()}, layer_shapes(config), config
+    )
+    leaves = {path: np.empty(leaf.shape, np.float32) for path, leaf in shapes.items()}
+    for path in shapes:
+        for name, index in _layers(path[1:], config.stacks):
+            leaves[path][index] = tensors[name].astype(np.float32)
+    return unflatten_dict(leaves)
+
+
+def layer_shapes(config: ModelConfig) -> dict[str, Shape]:
+    """The shape of every tensor of the `config` network by its name."""
+    return {
+        name: leaf.shape[len(index) :]
+        for path, leaf in _tree_shapes(config).items()
         for name, index in _layers(path[1:], config.stacks)
     }
-    problems = [f"missing {name}" for name in sorted(set(wanted) - set(tensors))]
-    problems += [f"left over {name}" for name in sorted(set(tensors) - set(wanted))]
+
+
+def check_tensors(
+    found: Mapping[str, Shape], expected: Mapping[str, Shape], config: ModelConfig
+) -> None:
+    """Compares the names and shapes of tensors with those of the `config` network.
+
+    Raises:
+        WeightsError: its `problems` list every tensor that is missing, left over or misshapen.
+    """
+    problems = [f"missing {name}" for name in sorted(set(expected) - set(found))]
+    problems += [f"left over {name}" for name in sorted(set(found) - set(expected))]
     problems += [
-        f"{name} is {tensors[name].shape}, expected {shape}"
-        for name, (_, _, shape) in sorted(wanted.items())
-        if name in tensors and tensors[name].shape != shape
+        f"{name} is {found[name]}, expected {shape}"
+        for name, shape in sorted(expected.items())
+        if name in found and found[name] != shape
     ]
     if problems:
         more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
@@ -81,10 +102,12 @@ def variables_from_layers(tensors: dict[str, np.ndarray], config: ModelConfig) -
             f"and features={config.features}: {'; '.join(problems[:5])}{more}",
             tuple(problems),
         )
-    leaves = {path: np.empty(leaf.shape, np.float32) for path, leaf in shapes.items()}
-    for name, (path, index, _) in wanted.items():
-        leaves[path][index] = tensors[name].astype(np.float32)
-    return unflatten_dict(leaves)
+
+
+@functools.cache
+def _tree_shapes(config: ModelConfig) -> dict[Path, jax.ShapeDtypeStruct]:
+    image = jax.ShapeDtypeStruct((1, 192, 192, input_channels(config)), jnp.float32)
+    return flatten_dict(jax.eval_shape(VRN(config).init, jax.random.key(0), image))  # pyright: ignore[reportReturnType]
 
 
 def _layers(path: Path, stacks: int) -> Iterator[tuple[str, tuple[int, ...]]]:

@@ -8,20 +8,25 @@ import numpy as np
 import torch
 from torch import nn
 
+from vrn_jax.config import Norm
+from vrn_jax.errors import InputError
+from vrn_jax.geometry.resample import Upsampling
+from vrn_jax.interop.info import WeightsInfo
 from vrn_jax.models.hourglass import LEVELS
+from vrn_jax.models.vrn import STRIDE
 
-__all__ = ["torch_vrn"]
+__all__ = ["Volumes", "enlarged", "torch_stages", "torch_vrn"]
 
 Layers = dict[str, torch.Tensor]
 
 
-def torch_vrn(tensors: dict[str, np.ndarray], stacks: int) -> nn.Module:
-    """An unguided or guided network, in evaluation mode: float [b c 192 192] -> [b d 48 48].
+def torch_vrn(tensors: dict[str, np.ndarray], stacks: int, norm: Norm = "running") -> nn.Sequential:
+    """An unguided or guided network: float [b c 192 192] -> volume logits [b d 48 48].
 
-    `tensors` are those of `interop.mapping.layer_tensors`. Batch norm uses running statistics.
+    `tensors` are those of `interop.mapping.layer_tensors`. With "batch" it is in training mode.
     """
     layers = {name: torch.from_numpy(np.array(t, np.float32)) for name, t in tensors.items()}
-    return nn.Sequential(
+    network = nn.Sequential(
         _conv(layers, "stem.conv", stride=2),
         *_norm_relu(layers, "stem.bn"),
         Residual(layers, "stem.res0"),
@@ -32,7 +37,71 @@ def torch_vrn(tensors: dict[str, np.ndarray], stacks: int) -> nn.Module:
         _conv(layers, "head.conv"),
         *_norm_relu(layers, "head.bn"),
         _conv(layers, "head.out"),
-    ).eval()
+    )
+    if norm == "image":
+        _normalise_images(network)
+    return network.train(norm == "batch")
+
+
+def torch_stages(network: nn.Sequential, x: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What `network`, of `torch_vrn`, makes of images, stage by stage: [b c h w] by name.
+
+    The names are those of `interop.stages.jax_stages`.
+    """
+    stacks = [module for module in network if isinstance(module, Stack)]
+    named: dict[str, nn.Module] = {"stem": network[6], "logits": network[-1]}
+    for s, stack in enumerate(stacks):
+        level = stack.body[0]
+        for n in range(1, LEVELS + 1):
+            assert isinstance(level, Hourglass)
+            named[f"stack{s}.level{n}.skip"] = level.unpooled[2]
+            named[f"stack{s}.level{n}.pooled"] = level.pooled[5]
+            named[f"stack{s}.level{n}.merge"] = level.merge
+            level = level.unpooled[-1]
+        named[f"stack{s}"] = stack
+    stages: dict[str, torch.Tensor] = {}
+
+    def keep(name: str):
+        return lambda module, inputs, output: stages.__setitem__(name, output)
+
+    hooks = [module.register_forward_hook(keep(name)) for name, module in named.items()]
+    network(x)
+    for hook in hooks:
+        hook.remove()
+    return stages
+
+
+class Volumes(nn.Module):
+    """Crops as bytes [b h w 3] to occupancy [b h w d], all that the header says included."""
+
+    def __init__(self, network: nn.Module, info: WeightsInfo):
+        super().__init__()
+        self.network, self.info = network, info
+
+    def forward(self, crops: torch.Tensor) -> torch.Tensor:
+        """uint8 to float32."""
+        x = crops.permute(0, 3, 1, 2).to(torch.float32)
+        if self.info.channels == "bgr":
+            x = x.flip(1)
+        logits = self.network(x * self.info.input_scale + self.info.input_offset)
+        volume = torch.sigmoid(enlarged(logits, self.info.upsampling))
+        return volume.permute(0, 2, 3, 1)
+
+
+def enlarged(logits: torch.Tensor, upsampling: Upsampling) -> torch.Tensor:
+    """[b d h w] to four times the height and width.
+
+    Raises:
+        InputError: if PyTorch has no such layer.
+    """
+    if upsampling == "asymmetric":
+        raise InputError("PyTorch has no asymmetric bilinear enlargement")
+    return nn.functional.interpolate(
+        logits,
+        scale_factor=STRIDE,
+        mode="bilinear",
+        align_corners=upsampling == "align_corners",
+    )
 
 
 class Residual(nn.Module):
@@ -84,6 +153,26 @@ class Stack(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[b c h w] to the same."""
         return x + self.body(x)
+
+
+class ImageNorm(nn.Module):
+    """Batch normalisation by the statistics of every image alone."""
+
+    def __init__(self, norm: nn.BatchNorm2d):
+        super().__init__()
+        self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[b c h w] to the same."""
+        return nn.functional.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
+
+
+def _normalise_images(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            setattr(module, name, ImageNorm(child))
+        else:
+            _normalise_images(child)
 
 
 def _residuals(layers: Layers, name: str, count: int) -> nn.Sequential:

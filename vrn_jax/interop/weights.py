@@ -24,7 +24,14 @@ from vrn_jax.interop.info import WeightsInfo
 from vrn_jax.interop.mapping import layer_tensors, variables_from_layers
 from vrn_jax.io.atomic import writing
 
-__all__ = ["NAMED_WEIGHTS", "Weights", "WeightsInfo", "load_weights", "save_weights"]
+__all__ = [
+    "NAMED_WEIGHTS",
+    "Weights",
+    "WeightsInfo",
+    "has_header",
+    "load_weights",
+    "save_weights",
+]
 
 NAMED_WEIGHTS = {"default": "default.safetensors"}
 """Weights embedded in the package: name -> file in `vrn_jax/assets`."""
@@ -39,6 +46,15 @@ class Weights:
 
     info: WeightsInfo
     variables: dict
+
+
+def has_header(path: str | os.PathLike[str]) -> bool:
+    """Whether this is a safetensors file with our header; False where there is no such file."""
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            return _HEADER in (file.metadata() or {})
+    except (OSError, safetensors.SafetensorError):
+        return False
 
 
 def load_weights(name_or_path: str | os.PathLike[str] = "default") -> Weights:
@@ -103,8 +119,8 @@ def _resolve(name_or_path: str | os.PathLike[str]) -> Path:
 def _parse_header(header: str | None, path: Path) -> WeightsInfo:
     if header is None:
         raise WeightsError(
-            f"{path} has no vrn_jax header, so it does not say which network it belongs to; "
-            "write it with vrn_jax.interop.weights.save_weights"
+            f"{path} has no vrn_jax header, so it does not say how it is to be used; make a file "
+            "that does with vrn convert"
         )
     try:
         fields = dict(json.loads(header))

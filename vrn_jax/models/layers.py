@@ -112,12 +112,12 @@ def repeat(
     """Applies `length` copies of `module`, each with weights of its own, one after the other.
 
     ``step(module, carry, x) -> (carry, y)`` says how, as in `jax.lax.scan`; `xs` and the returned
-    ys are stacked along a leading axis. So are the parameters and statistics: copy i is index i,
-    and with `reverse` the last copy is applied first.
+    ys are stacked along a leading axis. So are the parameters, statistics and captured intermediate
+    values: copy i is index i, and with `reverse` the last copy is applied first.
     """
     scan = nn.scan(
         step,
-        variable_axes={"params": 0, "batch_stats": 0},
+        variable_axes={"params": 0, "batch_stats": 0, "intermediates": 0},
         split_rngs={"params": True},
         length=length,
         reverse=reverse,
