@@ -117,11 +117,19 @@ def test_a_limit_spreads_over_the_folder(tmp_path):
     assert len(detection.pictures(tmp_path, None)) == len(detection.pictures(tmp_path, 99)) == 10
 
 
-def test_readme_tables_are_those_of_the_json():
+@pytest.mark.parametrize(
+    ("document", "table"),
+    [
+        ("README.md", "inference"),
+        ("docs/faces.md", "faces_builtin"),
+        ("docs/faces.md", "faces_ict"),
+    ],
+)
+def test_tables_in_documents_are_those_of_the_json(document, table):
     root = Path(__file__).parent.parent
-    readme = (root / "README.md").read_text()
-    assert "<!-- table: inference -->" in readme
-    assert with_tables(readme, root / "docs" / "bench") == readme
+    text = (root / document).read_text(encoding="utf-8")
+    assert f"<!-- table: {table} -->" in text
+    assert with_tables(text, root / "docs" / "bench") == text
 
 
 def test_other_numbers_would_be_noticed(tmp_path):

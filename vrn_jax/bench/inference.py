@@ -3,10 +3,7 @@
 Absolute times depend on the machine and what else it does; ratios of one run are worth comparing.
 """
 
-import datetime
-import importlib.metadata
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -19,6 +16,7 @@ import jax
 import numpy as np
 import scipy.ndimage
 
+from vrn_jax.bench.provenance import provenance
 from vrn_jax.config import ModelConfig
 from vrn_jax.detection import FaceDetector
 from vrn_jax.geometry.crop import crop_face
@@ -33,6 +31,8 @@ from vrn_jax.pipeline import reconstruct_many
 from vrn_jax.postprocess import PostprocessSettings, clean
 
 __all__ = ["measure_inference"]
+
+_PACKAGES = ("jax", "flax", "numpy", "scikit-image", "torch")
 
 
 def measure_inference(photo: np.ndarray, *, repeats: int = 7) -> dict:
@@ -66,7 +66,10 @@ def measure_inference(photo: np.ndarray, *, repeats: int = 7) -> dict:
         **_folder(photo, reconstructor),
         **_processes(),
     }
-    return {**_provenance(), "seconds": {name: round(t, 4) for name, t in parts.items()}}
+    return {
+        **provenance("vrn bench inference", _PACKAGES),
+        "seconds": {name: round(t, 4) for name, t in parts.items()},
+    }
 
 
 def _median_seconds(action: Callable[[], object], repeats: int) -> float:
@@ -195,29 +198,3 @@ def _processes() -> dict[str, float]:
             subprocess.run(command, check=True, capture_output=True, env=environment)
             times.append(time.perf_counter() - start)
     return {"first_process": times[0], "second_process": times[1]}
-
-
-def _provenance() -> dict:
-    packages = ("jax", "flax", "numpy", "scikit-image", "torch")
-    versions = {}
-    for package in packages:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = None
-    here = Path(__file__).parent
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        cwd=here,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return {
-        "command": "vrn bench inference",
-        "date": datetime.date.today().isoformat(),
-        "commit": commit.stdout.strip() or None,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {jax.devices()[0].device_kind}",
-        "python": platform.python_version(),
-        "packages": versions,
-    }

@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-__all__ = ["inference_table", "with_tables"]
+__all__ = ["faces_table", "inference_table", "with_tables"]
 
 _ROWS = {
     "detect": "find the faces (512 x 512)",
@@ -40,13 +40,38 @@ def inference_table(numbers: dict) -> str:
         if slower is not None:
             ratio = seconds[key] / slower
             lines.append(f"| | | PyTorch, default layout | {slower:.3f} | {ratio:.2f} |")
-    packages = ", ".join(f"{name} {v}" for name, v in numbers["packages"].items() if v)
+    return "\n".join([*lines, "", _provenance(numbers)])
+
+
+def faces_table(numbers: dict) -> str:
+    """Markdown of what `bench.faces.measure_faces` returned."""
+    errors, likeness = numbers["mean_head_depth_error"], numbers["detector"]
+    lines = [
+        "| yaw, degrees | mean head's depth error | face found | off the fit to FaceMesh |",
+        "|---|---|---|---|",
+    ]
+    for name, row in likeness.items():
+        error = f"{errors[name]:.3f}" if name in errors else ""
+        lines.append(f"| {name} | {error} | {row['recall']:.0%} | {row['residual']:.4f} |")
+    speed = numbers["speed"]
     lines += [
         "",
-        f"`{numbers['command']}`, {numbers['date']}, commit {numbers['commit']}; "
-        f"{numbers['machine']}; Python {numbers['python']}, {packages}.",
+        f"{speed['samples_per_second']:.1f} complete samples/s (picture, landmarks, 192x192x200 "
+        f"occupancy; batch {speed['batch']}), compiled in {speed['compile_seconds']:.0f} s; "
+        f"{speed['temporary_bytes'] / 2**20:.0f} MiB to work in, "
+        f"{speed['output_bytes_per_sample'] / 2**20:.1f} MiB a sample.",
+        "",
+        _provenance(numbers),
     ]
     return "\n".join(lines)
+
+
+def _provenance(numbers: dict) -> str:
+    packages = ", ".join(f"{name} {v}" for name, v in numbers["packages"].items() if v)
+    return (
+        f"`{numbers['command']}`, {numbers['date']}, commit {numbers['commit']}; "
+        f"{numbers['machine']}; Python {numbers['python']}, {packages}."
+    )
 
 
 def with_tables(text: str, folder: Path) -> str:
@@ -54,6 +79,7 @@ def with_tables(text: str, folder: Path) -> str:
 
     def table(match: re.Match[str]) -> str:
         numbers = json.loads((folder / f"{match[1]}.json").read_text(encoding="utf-8"))
-        return f"<!-- table: {match[1]} -->\n\n{inference_table(numbers)}\n\n<!-- end -->"
+        write = faces_table if match[1].startswith("faces") else inference_table
+        return f"<!-- table: {match[1]} -->\n\n{write(numbers)}\n\n<!-- end -->"
 
     return re.sub(r"<!-- table: (\w+) -->.*?<!-- end -->", table, text, flags=re.DOTALL)

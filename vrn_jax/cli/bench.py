@@ -1,13 +1,15 @@
 """`vrn bench`: speed and recall as JSON, and the tables made of it."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from vrn_jax.cli.process import astronaut
+from vrn_jax.config import FaceSettings
+from vrn_jax.errors import InputError
 
 __all__ = ["Bench", "bench"]
 
@@ -33,10 +35,30 @@ class BenchDetection:
 
 
 @dataclass(frozen=True)
+class BenchFaces:
+    """Measure made faces: speed, how much they differ, and what the detector makes of them."""
+
+    head: Path | None = None
+    """A head file; without one, the head that comes with this package."""
+    textures: Path | None = None
+    """Portraits on that head, from `vrn data textures`; without them skin is drawn."""
+    portraits: Path | None = None
+    """Folder of portraits, one face each, to compare the detector's results with."""
+    count: int = 200
+    """How many faces to measure variety and likeness on."""
+    batch: int = 8
+    """How many are made at a time when speed is measured."""
+    faces: FaceSettings = field(default_factory=FaceSettings)
+    """How faces vary."""
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """JSON file to write; without one the numbers are printed."""
+
+
+@dataclass(frozen=True)
 class BenchTables:
     """Rewrite the tables of documents from the JSON files of earlier benches."""
 
-    documents: tyro.conf.Positional[tuple[Path, ...]] = (Path("README.md"),)
+    documents: tyro.conf.Positional[tuple[Path, ...]] = (Path("README.md"), Path("docs/faces.md"))
     """Markdown files with marked tables."""
     numbers: Path = Path("docs/bench")
     """Folder of the JSON files."""
@@ -49,6 +71,7 @@ class Bench:
     what: (
         Annotated[BenchInference, tyro.conf.subcommand("inference")]
         | Annotated[BenchDetection, tyro.conf.subcommand("detection")]
+        | Annotated[BenchFaces, tyro.conf.subcommand("faces")]
         | Annotated[BenchTables, tyro.conf.subcommand("tables")]
     )
 
@@ -70,6 +93,8 @@ def bench(command: Bench) -> int:
         from vrn_jax.bench.inference import measure_inference
 
         numbers = measure_inference(astronaut())
+    elif isinstance(options, BenchFaces):
+        numbers = _measure_faces(options)
     else:
         from vrn_jax.bench.detection import measure_recall
 
@@ -81,3 +106,23 @@ def bench(command: Bench) -> int:
         with writing(options.output) as partial:
             partial.write_text(text + "\n", encoding="utf-8")
     return 0
+
+
+def _measure_faces(options: BenchFaces) -> dict:
+    if options.count < 1 or options.batch < 1:
+        raise InputError(f"--count and --batch must be 1 or more, got {options}")
+    from tqdm import tqdm
+
+    from vrn_jax.bench.faces import measure_faces
+    from vrn_jax.faces.builtin import builtin_head
+    from vrn_jax.faces.head import load_head
+    from vrn_jax.faces.source import face_source
+
+    return measure_faces(
+        face_source(options.head, options.textures, options.faces),
+        builtin_head() if options.head is None else load_head(options.head),
+        count=options.count,
+        batch=options.batch,
+        portraits=options.portraits,
+        progress=lambda numbers: tqdm(numbers, unit="face", disable=None),
+    )

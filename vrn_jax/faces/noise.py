@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 __all__ = ["Draws"]
 
@@ -22,7 +22,10 @@ class Draws:
         self._taken = 0
 
     def uniform(
-        self, low: float = 0.0, high: float = 1.0, shape: tuple[int, ...] = ()
+        self,
+        low: Float[Array, ""] | float = 0.0,
+        high: Float[Array, ""] | float = 1.0,
+        shape: tuple[int, ...] = (),
     ) -> Float[Array, "..."]:
         """Uniform in [low, high)."""
         count = int(np.prod(shape))
@@ -40,7 +43,7 @@ class Draws:
         """True with the given probability."""
         return self.uniform() < probability
 
-    def choice(self, chances: Float[Array, " n"]) -> Float[Array, ""]:
+    def choice(self, chances: Float[Array, " n"]) -> Int[Array, ""]:
         """An index, drawn by chances that need not add up to one."""
         steps = jnp.cumsum(chances)
         return (self.uniform() * steps[-1] >= steps).sum()

@@ -1,11 +1,12 @@
 """One made face from one key: picture, landmarks and solid, a pure function on the device."""
 
+from dataclasses import fields
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Bool, Float, Int, Integer, PRNGKeyArray, UInt8
 
 from vrn_jax.config import FaceSettings
 from vrn_jax.faces.camera import photograph
@@ -25,6 +26,22 @@ from vrn_jax.models.guidance import mirror_order
 __all__ = ["Attributes", "Example", "Portraits", "make_face", "sample_key"]
 
 _VISIBLE_WITHIN_PX = 3.0
+
+
+def _settings_of(_: None, values: tuple) -> FaceSettings:
+    """Settings of traced numbers; the constructor would refuse them."""
+    settings = object.__new__(FaceSettings)
+    for field, value in zip(fields(FaceSettings), values, strict=True):
+        object.__setattr__(settings, field.name, value)
+    return settings
+
+
+# Settings are numbers that a program takes like any other: to change them compiles nothing anew.
+jax.tree_util.register_pytree_node(
+    FaceSettings,
+    lambda settings: (tuple(getattr(settings, f.name) for f in fields(FaceSettings)), None),
+    _settings_of,
+)
 
 
 class Portraits(NamedTuple):
@@ -85,12 +102,17 @@ class _Head(NamedTuple):
     portrait: Int[Array, ""]
 
 
-def sample_key(seed: int, index: Int[Array, ""] | int, *, held_out: bool = False) -> PRNGKeyArray:
+def sample_key(
+    seed: Integer[Array, ""] | int,
+    index: Integer[Array, ""] | int,
+    *,
+    held_out: Bool[Array, ""] | bool = False,
+) -> PRNGKeyArray:
     """The key of sample `index` of a stream; the same on every device and any number of them.
 
     Training and held-out streams of one seed share no sample.
     """
-    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), int(held_out)), index)
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), jnp.uint32(held_out)), index)
 
 
 @jax.numpy_rank_promotion("allow")  # positions and colours meet triples everywhere
@@ -139,8 +161,9 @@ def _draw_head(
     if portraits is not None:
         number = jnp.floor(draws.uniform() * len(portraits.colours)).astype(jnp.int32)
         worn, fitted = draws.chance(settings.portrait_share), draws.chance(0.5)
-        likeness = portraits.identity[number] + 0.3 * draws.normal(identity.shape)
-        others = portraits.mean + settings.identity_spread * (portraits.transform @ identity)
+        spread = settings.identity_spread
+        likeness = spread * portraits.identity[number] + 0.3 * spread * draws.normal(identity.shape)
+        others = spread * portraits.mean + portraits.transform @ identity
         identity = jnp.where(worn & fitted, likeness, jnp.where(fitted, others, identity))
         portrait = wear_portrait(draws, model, skin, portraits.colours[number] / 255.0)
         skin = jax.tree.map(lambda drawn, seen: jnp.where(worn, seen, drawn), skin, portrait)

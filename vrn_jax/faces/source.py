@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int
+from jaxtyping import Array, Bool, Integer
 
 from vrn_jax.config import FaceSettings
 from vrn_jax.errors import InputError
@@ -21,11 +21,11 @@ __all__ = ["FaceSource", "face_source", "make_faces", "portraits_of"]
 def make_faces(
     model: FaceModel,
     portraits: Portraits | None,
-    indices: Int[Array, " b"],
+    indices: Integer[Array, " b"],
     *,
-    seed: int,
+    seed: Integer[Array, ""] | int,
     settings: FaceSettings,
-    held_out: bool = False,
+    held_out: Bool[Array, ""] | bool = False,
 ) -> Example:
     """A batch of examples by their global sample numbers; jit or call it within a train step.
 
@@ -33,7 +33,7 @@ def make_faces(
     one face after the other is made, which is faster there and takes a fraction of the memory.
     """
 
-    def make(index: Int[Array, ""]) -> Example:
+    def make(index: Integer[Array, ""]) -> Example:
         return make_face(sample_key(seed, index, held_out=held_out), model, settings, portraits)
 
     one_by_one = jax.default_backend() == "cpu"
@@ -54,7 +54,7 @@ class FaceSource:
         """Example `index`, on the device. Any number from 0 to 2**32 - 1."""
         return jax.tree.map(lambda leaf: leaf[0], self.batch([index]))
 
-    def batch(self, indices: Int[Array, " b"] | list[int]) -> Example:
+    def batch(self, indices: Integer[Array, " b"] | list[int]) -> Example:
         """Examples of these numbers, stacked. Compiled once for every length of the list."""
         return _compiled(
             self.model,
@@ -66,7 +66,7 @@ class FaceSource:
         )
 
 
-_compiled = jax.jit(make_faces, static_argnames=("seed", "settings", "held_out"))
+_compiled = jax.jit(make_faces)
 
 
 def face_source(

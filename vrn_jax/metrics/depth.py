@@ -12,8 +12,8 @@ is this project's own; scale-free depth errors after removing an offset go back 
 (NeurIPS 2014, equation 1).
 
 Volumes, meshes and depth maps meet as height maps: [h w], crop pixels, larger is nearer, and
--inf or NaN where there is no surface. The device functions take arrays of numpy
-or JAX, and one face each: `jax.vmap` them.
+-inf or NaN where there is no surface. The compiled functions take arrays of numpy or
+of JAX, and one face each: `jax.vmap` them.
 """
 
 from functools import partial

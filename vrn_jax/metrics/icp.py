@@ -3,7 +3,8 @@
 P. J. Besl, N. D. McKay, "A method for registration of 3-D shapes", PAMI 1992: match every point
 with its nearest neighbour, move by the closed form (`metrics.alignment`), repeat. Each time only
 the nearest share of the pairs counts (trimmed ICP, Chetverikov et al. 2005), so what one side lacks
-does not pull at the other.
+does not pull at the other. Smooth surfaces slide into place by very small steps; Anderson's
+acceleration extrapolates them (AA-ICP, Pavlov et al., ICRA 2018).
 """
 
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.spatial import KDTree
+from scipy.spatial.transform import Rotation
 
 from vrn_jax.metrics.alignment import Similarity, check_residual, fit_similarity
 from vrn_jax.metrics.point_set import PointSet, check_same_frame
@@ -21,7 +23,8 @@ __all__ = ["CorrespondenceNme", "Registration", "correspondence_nme", "icp"]
 _COARSE_POINTS = 2_000
 _COARSE_ITERATIONS = 200
 _FINE_ITERATIONS = 8
-_SETTLED = 1e-5
+_SETTLED = 1e-4
+_MEMORY = 5
 
 
 class Registration(NamedTuple):
@@ -54,8 +57,9 @@ def icp(
 ) -> Registration:
     """Brings `source` to `target` from where it is, within the frame they share.
 
-    A sample of the points comes near, then all of them settle. `keep` is the share of the pairs
-    that counts. The nearest optimum is found: sides must start within about 30 degrees.
+    A sample of the points comes near, without scale first, then all of them settle. `keep` is the
+    share of the pairs that counts. The nearest optimum is found, so the sides must start close,
+    faces within about 30 degrees.
 
     Raises:
         InputError: if frames or units differ, or a residual over `limit`, in their unit, remains.
@@ -63,12 +67,12 @@ def icp(
     check_same_frame(source, target)
     tree = KDTree(target.points)
     points, motion = source.points, Similarity(1.0, np.eye(3), np.zeros(3))
-    if len(points) > _COARSE_POINTS:
-        chosen = np.random.default_rng(0).choice(len(points), _COARSE_POINTS, replace=False)
-        motion = _settle(points[chosen], tree, motion, scaled, keep, _COARSE_ITERATIONS)
-        motion = _settle(points, tree, motion, scaled, keep, _FINE_ITERATIONS)
-    else:
-        motion = _settle(points, tree, motion, scaled, keep, _COARSE_ITERATIONS)
+    count = min(len(points), _COARSE_POINTS)
+    sample = points[np.random.default_rng(0).choice(len(points), count, replace=False)]
+    motion = _settle(sample, tree, motion, False, keep, _COARSE_ITERATIONS)
+    if scaled:  # A scale that is free from the beginning shrinks what is not turned right yet.
+        motion = _settle(sample, tree, motion, True, keep, _COARSE_ITERATIONS)
+    motion = _settle(points, tree, motion, scaled, keep, _FINE_ITERATIONS)
     distance, nearest = (found[:, 0] for found in nearest_neighbours(tree, motion(points)))
     residual = _residual(distance[_nearest_share(distance, keep)])
     check_residual(residual, limit, target)
@@ -112,17 +116,52 @@ def _settle(
     keep: float,
     iterations: int,
 ) -> Similarity:
-    """Iterates until the residual falls by less than a share of `_SETTLED`."""
-    previous = np.inf
+    """Iterates until the residual falls by less than a share of `_SETTLED`.
+
+    After every step a leap is tried; one that brings no progress is taken back.
+    """
+    centre, spread = points.mean(axis=0), float(points.std())
+    plain, previous = motion, np.inf
+    steps: list[tuple[np.ndarray, np.ndarray]] = []
     for _ in range(iterations):
         distance, nearest = (found[:, 0] for found in nearest_neighbours(tree, motion(points)))
         kept = _nearest_share(distance, keep)
         residual = _residual(distance[kept])
         if previous - residual <= _SETTLED * residual:
-            break
+            if not steps:
+                break
+            motion, steps = plain, []
+            continue
         previous = residual
-        motion = fit_similarity(points[kept], tree.data[nearest[kept]], scaled=scaled)
-    return motion
+        plain = fit_similarity(points[kept], tree.data[nearest[kept]], scaled=scaled)
+        step = _vector(motion, centre, spread), _vector(plain, centre, spread)
+        steps = [*steps[-_MEMORY:], step]
+        motion = _from_vector(_leap(steps), centre, spread)
+    return plain
+
+
+def _leap(steps: list[tuple[np.ndarray, np.ndarray]]) -> Float[np.ndarray, " 7"]:
+    """Where the steps (from, to) lead if the map between is linear: Anderson's acceleration."""
+    before, after = (np.array(side) for side in zip(*steps, strict=True))
+    change = after - before
+    weights = np.linalg.lstsq(np.diff(change, axis=0).T, change[-1], rcond=1e-6)[0]
+    return after[-1] - np.diff(after, axis=0).T @ weights
+
+
+def _vector(
+    motion: Similarity, centre: Float[np.ndarray, " 3"], spread: float
+) -> Float[np.ndarray, " 7"]:
+    """Rotation vector, logarithm of the scale, and the way of the centre over the spread."""
+    turn = Rotation.from_matrix(motion.rotation).as_rotvec()
+    way = (motion(centre[None])[0] - centre) / spread
+    return np.concatenate([turn, [np.log(motion.scale)], way])
+
+
+def _from_vector(
+    vector: Float[np.ndarray, " 7"], centre: Float[np.ndarray, " 3"], spread: float
+) -> Similarity:
+    rotation, scale = Rotation.from_rotvec(vector[:3]).as_matrix(), float(np.exp(vector[3]))
+    return Similarity(scale, rotation, centre + spread * vector[4:] - scale * rotation @ centre)
 
 
 def _nearest_share(distance: Float[np.ndarray, " p"], keep: float) -> Int[np.ndarray, " k"]:

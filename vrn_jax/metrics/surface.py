@@ -52,18 +52,18 @@ def distance_to_surface(
 ) -> Float[np.ndarray, " p"]:
     """The exact distance of every point to the nearest point of a triangle mesh.
 
-    Candidates are the triangles whose centroids are nearest. A triangle lies within a radius of its
-    centroid, so once the next centroid is further than the distance found plus the largest radius,
-    no other triangle can be nearer.
+    Candidates are the triangles whose centroids are nearest. A triangle reaches no further from its
+    centroid than its radius, so few of them need their exact distance; and once the next centroid
+    is further than the distance found plus the largest radius, no other triangle can be nearer.
     """
     triangles = _small_triangles(vertices, faces)
     centroids = triangles.mean(axis=1)
-    radius = np.linalg.norm(triangles - centroids[:, None], axis=2).max()
+    radii = np.linalg.norm(triangles - centroids[:, None], axis=2).max(axis=1)
     tree = KDTree(centroids)
     distance = np.empty(len(points))
     for start in range(0, len(points), _POINTS_AT_ONCE):
         part = slice(start, start + _POINTS_AT_ONCE)
-        distance[part] = _nearest_triangle(points[part], triangles, tree, radius)
+        distance[part] = _nearest_triangle(points[part], triangles, tree, radii)
     return distance
 
 
@@ -71,21 +71,29 @@ def _nearest_triangle(
     points: Float[np.ndarray, "p 3"],
     triangles: Float[np.ndarray, "f 3 3"],
     tree: KDTree,
-    radius: float,
+    radii: Float[np.ndarray, " f"],
 ) -> Float[np.ndarray, " p"]:
-    import trimesh
-
     distance = np.empty(len(points))
     open_, count = np.arange(len(points)), min(_FIRST_CANDIDATES, len(triangles))
     while len(open_):
         to_centroid, candidate = nearest_neighbours(tree, points[open_], count)
-        repeated = np.repeat(points[open_], count, axis=0)
-        closest = trimesh.triangles.closest_point(triangles[candidate.ravel()], repeated)
-        away = np.linalg.norm(closest - repeated, axis=1).reshape(-1, count).min(axis=1)
+        away = _to_triangles(points[open_], triangles[candidate[:, 0]])
+        which, rank = np.nonzero(to_centroid - radii[candidate] < away[:, None])
+        nearer = _to_triangles(points[open_[which]], triangles[candidate[which, rank]])
+        np.minimum.at(away, which, nearer)
         distance[open_] = away
-        certain = (to_centroid[:, -1] >= away + radius) | (count == len(triangles))
+        certain = (to_centroid[:, -1] >= away + radii.max()) | (count == len(triangles))
         open_, count = open_[~certain], min(4 * count, len(triangles))
     return distance
+
+
+def _to_triangles(
+    points: Float[np.ndarray, "p 3"], triangles: Float[np.ndarray, "p 3 3"]
+) -> Float[np.ndarray, " p"]:
+    """Distance of every point to its own triangle."""
+    import trimesh
+
+    return np.linalg.norm(trimesh.triangles.closest_point(triangles, points) - points, axis=1)
 
 
 def _small_triangles(
