@@ -8,14 +8,14 @@
 import importlib
 from typing import TYPE_CHECKING
 
+from vrn_jax.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from vrn_jax.errors import InputError, NoFaceError, VrnError, WeightsError
     from vrn_jax.inference import Reconstructor, load
     from vrn_jax.outputs import save
     from vrn_jax.reconstruction import Reconstruction
     from vrn_jax.types import Face, FaceCrop, Mesh
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "InputError": "vrn_jax.errors",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from vrn_jax.cli.frozen import DataExport, data_export
 from vrn_jax.cli.process import keep_compiled_programs, writable_folder
 from vrn_jax.cli.textures import DataTextures, data_textures
 from vrn_jax.config import FaceSettings
@@ -69,6 +70,7 @@ class Data:
         | Annotated[DataInfo, tyro.conf.subcommand("info")]
         | Annotated[DataTextures, tyro.conf.subcommand("textures")]
         | Annotated[DataPreview, tyro.conf.subcommand("preview")]
+        | Annotated[DataExport, tyro.conf.subcommand("export")]
     )
 
 
@@ -140,4 +142,5 @@ _ACTIONS: dict[type, Callable[[Any], int]] = {
     DataInfo: _info,
     DataTextures: data_textures,
     DataPreview: _preview,
+    DataExport: data_export,
 }

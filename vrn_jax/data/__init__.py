@@ -1,0 +1,7 @@
+"""Made faces frozen to files: a TFDS data set of ArrayRecord shards, without TensorFlow."""
+
+from vrn_jax.data.export import Export
+from vrn_jax.data.frozen import FrozenFaces, open_frozen
+from vrn_jax.data.record import FrozenExample, unpack_occupancy
+
+__all__ = ["Export", "FrozenExample", "FrozenFaces", "open_frozen", "unpack_occupancy"]
