@@ -235,11 +235,12 @@ def test_data_sets_that_cannot_be_opened(tmp_path):
         (["-o", "broken"], "metadata.json is damaged"),
         (["-o", "new", "--count", "1000000000000"], "need about 90,000,000.0 GB"),
         (["-o", "new", "--head", "absent.npz"], "no head file absent.npz"),
+        (["-o", "new", "--seed", "-1"], "a seed is a number from 0 to 2**31 - 1, got -1"),
     ],
 )
 def test_errors_are_one_line(tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
-    if "--head" not in arguments:
+    if not {"--head", "--seed"} & set(arguments):
         monkeypatch.setattr("vrn_jax.faces.source.face_source", lambda *a, **k: bowls())
     (tmp_path / "file").write_text("")
     for name in ("full/notes.txt", "broken/metadata.json"):
@@ -250,6 +251,15 @@ def test_errors_are_one_line(tmp_path, monkeypatch, capsys, arguments, message):
     assert line.startswith("vrn: error: ")
     assert message in line
     assert not (tmp_path / "new").exists()
+
+
+def test_a_platform_without_array_record_is_told_so(tmp_path, monkeypatch):
+    export_bowls(tmp_path / "out", count=1).write()
+    monkeypatch.setitem(sys.modules, "array_record.python.array_record_module", None)
+    with pytest.raises(InputError, match="need the package array_record"):
+        export_bowls(tmp_path / "new")
+    with pytest.raises(InputError, match="need the package array_record"):
+        open_frozen(tmp_path / "out")
 
 
 def test_interrupted_on_the_command_line(tmp_path, monkeypatch, capsys):

@@ -7,14 +7,12 @@ from the start; an export of anything else to the same folder is refused.
 """
 
 import contextlib
-import importlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import jax
@@ -36,6 +34,7 @@ from vrn_jax.data.record import (
     NAME,
     VERSION,
     FrozenExample,
+    array_record,
     encode_face,
     face_features,
     pack_occupancy,
@@ -88,6 +87,7 @@ class Export:
             raise InputError(f"an export needs 1 face or more of every source, got {counts}")
         if len({source.held_out for source, _ in parts}) != len(parts):
             raise InputError("an export takes one source to train on and one held out at most")
+        array_record()
         self.folder = folder
         self._plan = plan_of(parts, made_from, faces_per_shard)
         self._check_folder()
@@ -146,7 +146,8 @@ class Export:
             )
 
     def _check_space(self, faces: int, faces_per_shard: int) -> None:
-        there = next(path for path in self.folder.absolute().parents if path.exists())
+        folder = self.folder.absolute()
+        there = next(path for path in (folder, *folder.parents) if path.exists())
         left = faces - faces_per_shard * sum(1 for _ in self.folder.glob(f"{NAME}-*"))
         free = shutil.disk_usage(there).free
         if left * FACE_BYTES > free:
@@ -232,7 +233,7 @@ def _make(shard: _Shard, first: int, size: int) -> dict[str, Any]:
 @contextlib.contextmanager
 def _record_writer(path: Path) -> Iterator[Callable[[bytes], object]]:
     """ArrayRecord with one record a chunk, for random access; each is compressed by itself."""
-    writer = _array_record().ArrayRecordWriter(str(path), "group_size:1")
+    writer = array_record().ArrayRecordWriter(str(path), "group_size:1")
 
     def write(record: bytes) -> None:
         with _as_os_error():
@@ -251,18 +252,3 @@ def _as_os_error() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise OSError(f"cannot write a shard: {error}") from error
-
-
-def _array_record() -> ModuleType:
-    """The module that reads and writes ArrayRecord files.
-
-    Raises:
-        InputError: on platforms that it does not exist for.
-    """
-    try:
-        return importlib.import_module("array_record.python.array_record_module")
-    except ImportError as error:
-        raise InputError(
-            "writing data sets needs the package array_record, which is there for Linux (and some "
-            "Macs: pip install array_record)"
-        ) from error

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from vrn_jax.data.export import METADATA
-from vrn_jax.data.record import NAME, VERSION, FrozenExample, decode_face
+from vrn_jax.data.record import NAME, VERSION, FrozenExample, array_record, decode_face
 from vrn_jax.errors import InputError
 
 __all__ = ["FrozenFaces", "open_frozen"]
@@ -43,6 +43,7 @@ def open_frozen(folder: str | Path, split: str = "train") -> FrozenFaces:
     Raises:
         InputError: if there is none, it is unfinished or incomplete, or it has no such split.
     """
+    array_record()
     folder = Path(folder)
     builder = _builder(folder)
     splits = builder.info.splits

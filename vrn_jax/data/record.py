@@ -5,8 +5,10 @@ The occupancy is stored with eight planes to a byte, as `numpy.packbits` does al
 nothing of a sample is lost.
 """
 
+import importlib
 import io
 from functools import cache
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +18,7 @@ import tensorflow_datasets as tfds
 from jaxtyping import Array, Bool, Float, Int, UInt8
 from PIL import Image
 
+from vrn_jax.errors import InputError
 from vrn_jax.faces.sample import Attributes
 from vrn_jax.geometry.grid import VRN_GRID
 from vrn_jax.geometry.solid import Solid, occupancy
@@ -24,6 +27,7 @@ __all__ = [
     "NAME",
     "VERSION",
     "FrozenExample",
+    "array_record",
     "decode_face",
     "encode_face",
     "face_features",
@@ -110,6 +114,21 @@ def decode_face(record: bytes) -> FrozenExample:
     fields["attributes"] = Attributes(**attributes)  # TFDS makes Python's numbers of scalars
     fields["number"] = np.int64(fields["number"])
     return FrozenExample(**fields)
+
+
+def array_record() -> ModuleType:
+    """The module that reads and writes ArrayRecord files.
+
+    Raises:
+        InputError: on platforms that it does not exist for.
+    """
+    try:
+        return importlib.import_module("array_record.python.array_record_module")
+    except ImportError as error:
+        raise InputError(
+            "data sets need the package array_record, which exists for Linux and Macs with Apple "
+            f"silicon: pip install array_record ({error})"
+        ) from error
 
 
 def _dtype(attribute: str) -> type[np.generic]:

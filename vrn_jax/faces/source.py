@@ -50,6 +50,10 @@ class FaceSource:
     seed: int = 0
     held_out: bool = False
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**31:
+            raise InputError(f"a seed is a number from 0 to 2**31 - 1, got {self.seed}")
+
     def __getitem__(self, index: int) -> Example:
         """Example `index`, on the device. Any number from 0 to 2**32 - 1."""
         return jax.tree.map(lambda leaf: leaf[0], self.batch([index]))
