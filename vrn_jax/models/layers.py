@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
 from vrn_jax.config import Norm
@@ -76,7 +77,8 @@ class Pointwise(nn.Module):
 class Residual(nn.Module):
     """BN-ReLU-conv1x1, BN-ReLU-conv3x3, BN-ReLU-conv1x1, plus the input (He et al. 2016).
 
-    Where the channel count changes, the input passes a bare 1x1 convolution instead.
+    Where the channel count changes, the input passes a bare 1x1 convolution instead. The sum is
+    named "residual" for those who rematerialise the rest in the backward pass.
     """
 
     middle: int
@@ -97,7 +99,7 @@ class Residual(nn.Module):
             y = convolution(NormRelu(self.norm, self.dtype, name=f"bn{i}")(y))
         if x.shape[-1] != self.out:
             x = Pointwise(self.out, self.dtype, name="project")(x)
-        return x + y
+        return checkpoint_name(x + y, "residual")
 
 
 def repeat(
