@@ -119,8 +119,10 @@ PAPER_AUGMENTATION: dict[str, Any] = {
 class DataConfig:
     """Made faces as training data. Sample i of a seed is the same face wherever it is made."""
 
-    head: str = "builtin"
-    """The morphable head: "builtin", or the .npz file of another one."""
+    head: str | None = None
+    """File of the morphable head (`vrn data head`); None takes the one that comes with vrn_jax."""
+    textures: str | None = None
+    """File of portraits that the faces wear (`vrn data textures`); None draws all skin."""
     faces: FaceSettings = FaceSettings()
     """How the faces vary."""
     seed: int = 0

@@ -58,13 +58,15 @@ class Face:
     has no meaning, or x y alone. They are None where a face is there but its points cannot be told,
     half covered for example.
     `score` is the detector's, in [0, 1]. `quarter_turns`, 0 to 3 and from x towards y, say how the
-    face lies in the photo; its crop shows it upright.
+    face lies in the photo; its crop shows it upright. `facemesh` are all 468 points that the
+    landmarks are chosen from, where FaceMesh placed them.
     """
 
     box: Float[np.ndarray, " 4"]
     landmarks: Float[np.ndarray, "68 c"] | None
     score: float
     quarter_turns: int = 0
+    facemesh: Float[np.ndarray, "468 3"] | None = None
 
 
 @dataclass(frozen=True, eq=False)

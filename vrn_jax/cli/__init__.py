@@ -14,16 +14,18 @@ from PIL import Image
 
 from vrn_jax import __version__
 from vrn_jax.cli.bench import Bench, bench
+from vrn_jax.cli.data import Data, data
 from vrn_jax.cli.reconstruct import Reconstruct, reconstruct
 from vrn_jax.cli.train import Train, train
 from vrn_jax.errors import VrnError
 
 __all__ = ["main"]
 
-_COMMANDS = {"reconstruct": Reconstruct, "train": Train, "bench": Bench}
+_COMMANDS = {"reconstruct": Reconstruct, "train": Train, "data": Data, "bench": Bench}
 _ACTIONS: dict[type, Callable[[Any], int]] = {
     Reconstruct: reconstruct,
     Train: train,
+    Data: data,
     Bench: bench,
 }
 

@@ -8,7 +8,7 @@ from jaxtyping import Float, UInt8
 
 from vrn_jax.detection.blazeface import BlazeFace, Proposal
 from vrn_jax.detection.boxes import areas, overlaps, shares_of_smaller
-from vrn_jax.detection.facemesh import FACEMESH_SIZE, MARGIN, FaceMesh
+from vrn_jax.detection.facemesh import FACEMESH_OF_IBUG, FACEMESH_SIZE, MARGIN, FaceMesh
 from vrn_jax.detection.views import BORDER, TILE_SIZES, Pyramid, halvings, region, tiles, warp
 from vrn_jax.geometry.crop import landmark_box, quarter_turns
 from vrn_jax.geometry.transforms import apply_similarity, similarity
@@ -132,12 +132,12 @@ class FaceDetector:
         box = face_box(seen)
         around = region(seen.points[0], MARGIN * seen.side, seen.roll_rad, FACEMESH_SIZE)
         presence = PRESENCE if seen.score >= GOOD_SCORE else PRESENCE_IN_DOUBT
-        landmarks = self._facemesh(pyramid, around, presence)
-        if landmarks is not None and (
-            overlaps(box, landmark_box(landmarks)[None])[0] >= MESH_AGREES
-        ):
-            turns = quarter_turns(landmarks)
-            return Face(landmark_box(landmarks), landmarks, seen.score, turns)
+        points = self._facemesh(pyramid, around, presence)
+        if points is not None:
+            landmarks = points[list(FACEMESH_OF_IBUG)]
+            mesh_box = landmark_box(landmarks)
+            if overlaps(box, mesh_box[None])[0] >= MESH_AGREES:
+                return Face(mesh_box, landmarks, seen.score, quarter_turns(landmarks), points)
         turns = round(seen.roll_rad / (np.pi / 2.0)) % 4
         return Face(box, None, seen.score, turns) if seen.score >= SURE_SCORE else None
 

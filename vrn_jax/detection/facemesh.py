@@ -36,8 +36,8 @@ class FaceMesh:
 
     def __call__(
         self, pyramid: Pyramid, input_from_photo: Float[np.ndarray, "3 3"], min_presence: float
-    ) -> Float[np.ndarray, "68 3"] | None:
-        """The 68 iBUG points in the photo frame, or None where FaceMesh sees no face.
+    ) -> Float[np.ndarray, "468 3"] | None:
+        """The 468 points in the photo frame, or None where FaceMesh sees no face.
 
         The network runs several times, each time on the region around its last points, which at
         least halves the error that a badly placed first region or a turned view leaves. It sees a
@@ -49,7 +49,7 @@ class FaceMesh:
             if presence < min_presence:
                 return None
             input_from_photo = mesh_region(points)
-        return points[list(FACEMESH_OF_IBUG)]
+        return points
 
     def _once(
         self, pyramid: Pyramid, input_from_photo: Float[np.ndarray, "3 3"]

@@ -91,7 +91,7 @@ def load_head(path: Path) -> Head:
         InputError: if the file is missing, damaged, or its arrays do not fit together.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             values: dict[str, Any] = {f.name: arrays[f.name] for f in fields(Head)}
             names = json.loads(str(values["expression_names"]))
             values |= {
@@ -104,7 +104,7 @@ def load_head(path: Path) -> Head:
             values[name] = values[name].astype(np.int32)
     except FileNotFoundError as error:
         raise InputError(f"there is no head file {path}; `vrn data head` makes one") from error
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise InputError(
             f"{path} is no head file ({error}); `vrn data head` makes one from ICT-FaceKit's files"
         ) from error

@@ -21,8 +21,9 @@ _MAP_PX = 144
 _PX_PER_CM = 4.0
 _SLOTS = 1 << 17
 _BIAS_CM = 0.4
-# Light enters skin and comes out beside where it entered, red the furthest.
-_WRAP = np.array([0.25, 0.12, 0.08], np.float32)
+_WRAP = 0.3
+_SCATTER = np.array([0.7, 0.35, 0.25], np.float32)
+"""Share of red, green and blue light that is scattered within the skin."""
 
 
 class Lighting(NamedTuple):
@@ -103,27 +104,30 @@ def shade(
     lit: Float[Array, "h w"],
     lighting: Lighting,
 ) -> Float[Array, "h w 3"]:
-    """Linear radiance towards the camera of surfaces with linear albedo, some of them glossy."""
-    light = jnp.maximum(_surrounding(normals, lighting.surrounding), 0.02)
-    shine = jnp.zeros_like(gloss)[..., None]
-    for i in range(2):
-        facing = (normals @ lighting.lamps[i])[..., None]
-        reach = 1.0 if i else (lighting.softness + (1 - lighting.softness) * lit)[..., None]
-        wrapped = jnp.maximum((facing + _WRAP) / (1 + _WRAP), 0)
-        light = light + reach * wrapped * lighting.power[i]
-        halfway = lighting.lamps[i] + jnp.array([0.0, 0.0, 1.0])
-        halfway = halfway / jnp.maximum(jnp.linalg.norm(halfway), 1e-3)
-        glint = jnp.maximum(normals @ halfway, 0)[..., None]
-        lobe = 0.06 * glint**18 + 0.5 * (gloss[..., None] > 2) * glint**120
-        shine = shine + reach * (facing > 0) * lobe * lighting.power[i]
-    rim = (1 - jnp.clip(normals[..., 2:], 0, 1)) ** 4 * 0.08 * light
-    return albedo * light + gloss[..., None] * (shine + 0.3 * rim)
+    """Linear radiance towards the camera of surfaces with linear albedo, some of them glossy.
+
+    `lit` is how much of the first lamp arrives. Strengths are worked out once for all colours, and
+    one product with the colours of the lights adds them up.
+    """
+    reach = [lighting.softness + (1 - lighting.softness) * lit, 1.0]
+    diffuse, glints = _harmonics(normals), []
+    for i, lamp in enumerate(lighting.lamps):
+        facing = normals @ lamp
+        halfway = lamp + jnp.array([0.0, 0.0, 1.0])
+        glint = jnp.maximum(normals @ (halfway / (jnp.linalg.norm(halfway) + 1e-3)), 0)
+        mirror = jnp.where(gloss > 2, 0.5 * glint**128, 0)
+        glints.append(reach[i] * (facing > 0) * gloss * (0.06 * glint**16 + mirror))
+        diffuse += [reach[i] * jnp.maximum((facing + w) / (1 + w), 0) for w in (_WRAP, 0.0)]
+    # Light that enters skin leaves it a little beyond the edge of the shade, red the furthest.
+    scattered = lighting.power[:, None] * jnp.array([_SCATTER, 1 - _SCATTER])
+    colours = jnp.concatenate([lighting.surrounding, scattered.reshape(4, 3)])
+    exact = lax.Precision.HIGHEST
+    light = jnp.matmul(jnp.stack(diffuse, axis=-1), colours, precision=exact)
+    shine = jnp.matmul(jnp.stack(glints, axis=-1), lighting.power, precision=exact)
+    return albedo * jnp.maximum(light, 0.02) + shine
 
 
-def _surrounding(
-    n: Float[Array, "h w 3"], coefficients: Float[Array, "9 3"]
-) -> Float[Array, "h w 3"]:
+def _harmonics(normals: Float[Array, "h w 3"]) -> list[Float[Array, "h w"]]:
     """The first nine real spherical harmonics, each scaled to a range of about 1."""
-    x, y, z = n[..., 0], n[..., 1], n[..., 2]
-    bands = [jnp.ones_like(x), y, x, z, x * y, y * z, x * z, x * x - y * y, 1.5 * z * z - 0.5]
-    return sum(band[..., None] * colour for band, colour in zip(bands, coefficients, strict=True))  # pyright: ignore
+    x, y, z = (normals[..., k] for k in range(3))
+    return [jnp.ones_like(x), y, x, z, x * y, y * z, x * z, x * x - y * y, 1.5 * z * z - 0.5]

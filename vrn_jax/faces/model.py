@@ -21,6 +21,8 @@ from vrn_jax.geometry.zbuffer import MOST_FACES
 
 __all__ = ["FaceModel", "face_model"]
 
+_MOST_INCIDENT = 8
+
 _SHELL_REACH_CM = 12.0
 """Hair falls at most this far below the hairline."""
 
@@ -129,13 +131,18 @@ def _normals(head: Head) -> Float[np.ndarray, "v 3"]:
 
 
 def _incident(corners: Int[np.ndarray, "f 3"], count: int) -> Int[np.ndarray, "u n"]:
-    """The faces around every vertex, in rows of equal length padded with the number of faces."""
+    """The faces around every vertex, in rows of equal length padded with the number of faces.
+
+    Of the few vertices with very many faces, at poles of the mesh, only the first ones are kept.
+    """
     vertex, face = corners.ravel(), np.repeat(np.arange(len(corners)), 3)
     order = np.argsort(vertex, kind="stable")
     vertex, face = vertex[order], face[order]
     valence = np.bincount(vertex, minlength=count)
-    table = np.full((count, valence.max()), len(corners), np.int32)
-    table[vertex, np.arange(len(vertex)) - (np.cumsum(valence) - valence)[vertex]] = face
+    place = np.arange(len(vertex)) - (np.cumsum(valence) - valence)[vertex]
+    kept = place < _MOST_INCIDENT
+    table = np.full((count, _MOST_INCIDENT), len(corners), np.int32)
+    table[vertex[kept], place[kept]] = face[kept]
     return table
 
 

@@ -7,7 +7,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 __all__ = ["Draws"]
 
-_WAVES = 20
+_WAVES = 12
 
 
 class Draws:

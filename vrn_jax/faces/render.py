@@ -18,7 +18,7 @@ RENDER_SCALE = 2
 """Pictures are drawn this many times finer than the crop, and averaged, against jagged edges."""
 
 _SIZE = (VRN_GRID.rows * RENDER_SCALE, VRN_GRID.columns * RENDER_SCALE)
-_SLOTS = 1 << 19
+_SLOTS = 3 << 18
 
 
 class Surface(NamedTuple):
@@ -62,9 +62,8 @@ def draw(
     lit = shadow(points, place + 0.25 * normals, model, lighting.lamps[0])
     light = shade(at_pixels[..., :3], at_pixels[..., 3], normals, lit, lighting)
     cover = (seen.face >= 0).astype(jnp.float32)[..., None]
-    averaged = _averaged(jnp.concatenate([light * cover, cover], axis=-1))
     depth = jnp.where(seen.face >= 0, seen.z / RENDER_SCALE, -jnp.inf)
-    return Drawn(averaged[..., :3], averaged[..., 3], _nearest(depth))
+    return Drawn(_averaged(light * cover), _averaged(cover)[..., 0], _nearest(depth))
 
 
 def vertex_normals(points: Float[Array, "u 3"], model: FaceModel) -> Float[Array, "u 3"]:

@@ -93,6 +93,7 @@ def sample_key(seed: int, index: Int[Array, ""] | int, *, held_out: bool = False
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), int(held_out)), index)
 
 
+@jax.numpy_rank_promotion("allow")  # positions and colours meet triples everywhere
 def make_face(
     key: PRNGKeyArray,
     model: FaceModel,
@@ -195,10 +196,16 @@ def _attributes(
 ) -> Attributes:
     blob = _around(landmarks)
     covered = (blob * hidden).sum() / blob.sum()
-    angles = [jnp.rad2deg(angle) for angle in pose]
-    skin = head.skin
     return Attributes(
-        *angles, skin.tone, skin.beard, head.glasses, head.hat, covered, head.portrait
+        yaw=jnp.rad2deg(pose.yaw),
+        pitch=jnp.rad2deg(pose.pitch),
+        roll=jnp.rad2deg(pose.roll),
+        tone=head.skin.tone,
+        beard=head.skin.beard,
+        glasses=head.glasses,
+        hat=head.hat,
+        covered=covered,
+        portrait=head.portrait,
     )
 
 

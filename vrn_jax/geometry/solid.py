@@ -89,14 +89,15 @@ def occupancy(
     solid's front-most point lies at the grid's origin plane (`origin = "front"`).
     """
     planes = jnp.arange(float(grid.planes)) if planes is None else planes
-    row, column = (jnp.arange(0.0, size, stride) for size in (grid.rows, grid.columns))
-    z = (planes - grid.origin_plane) * grid.plane_depth + front_z(solid)
+    row = jnp.arange(0.0, grid.rows, stride)[:, None, None]
+    column = jnp.arange(0.0, grid.columns, stride)[None, :, None]
+    z = ((planes - grid.origin_plane) * grid.plane_depth + front_z(solid))[None, None, :]
     matrix = jnp.linalg.inv(solid.crop_from_head[:, :3])
     offset = -matrix @ solid.crop_from_head[:, 3]
 
     def head(axis: int) -> Float[Array, "h w d"]:
         mx, my, mz = matrix[axis]
-        return (mx * column)[:, None] + (my * row)[:, None, None] + mz * z + offset[axis]
+        return mx * column + my * row + mz * z + offset[axis]
 
     count = solid.height.shape[0]
     half, per_cm = (count - 1) / 2, _FINER / _CELL_CM

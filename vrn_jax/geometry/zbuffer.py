@@ -71,7 +71,7 @@ def rasterize(
     face = lax.cummax(started)
     offset = jnp.arange(slots) - first[face]
     width = boxes.width[face]
-    row = offset // width
+    row = lax.div(offset, width)
     x, y = offset - row * width + boxes.left[face], row + boxes.top[face]
     # One column at a time: XLA makes slow code of the same sums over a small last axis.
     on_b, on_c, depth = (
@@ -79,10 +79,10 @@ def rasterize(
     )
     inside = (on_b >= -_EDGE) & (on_c >= -_EDGE) & (on_b + on_c <= 1 + _EDGE)
     inside &= offset < boxes.pixels[face]
-    key = jnp.clip(depth, 0, _DEPTH_LEVELS).astype(jnp.uint32) + 1
-    key = (key << _FACE_BITS) | face.astype(jnp.uint32)
-    pixel = jnp.where(inside, y * shape[1] + x, shape[0] * shape[1])
-    keys = jnp.zeros(shape[0] * shape[1], jnp.uint32).at[pixel].max(key, mode="drop")
+    near = jnp.clip(depth, 0, _DEPTH_LEVELS).astype(jnp.uint32) + 1
+    key = jnp.where(inside, (near << _FACE_BITS) | face.astype(jnp.uint32), 0)
+    keys = jnp.zeros(shape[0] * shape[1], jnp.uint32)
+    keys = keys.at[y * shape[1] + x].max(key, mode="drop")
     return _resolve(keys.reshape(shape), points, corners)
 
 
@@ -106,7 +106,7 @@ def _boxes(xy: Float[Array, "v 2"], corners: Int[Array, "f 3"], shape: tuple[int
     a, b, c = (xy[corners[:, k]] for k in range(3))
     low = jnp.maximum(jnp.ceil(jnp.minimum(jnp.minimum(a, b), c)), 0)
     high = jnp.floor(jnp.maximum(jnp.maximum(a, b), c))
-    high = jnp.minimum(high, jnp.array(shape[::-1], xy.dtype) - 1)
+    high = jnp.minimum(high, jnp.array([[shape[1] - 1, shape[0] - 1]], xy.dtype))
     size = jnp.where((_area(a, b, c) > 1e-9)[:, None], jnp.maximum(high - low + 1, 0), 0)
     left, top = low.astype(jnp.int32).T
     width, height = size.astype(jnp.int32).T

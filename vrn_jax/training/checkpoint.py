@@ -101,7 +101,10 @@ class Checkpoints:
             for step in self._manager.all_steps()
             if (metrics := self._manager.metrics(step))
         ]
-        return max(scored)[::-1] if scored else None
+        if not scored:
+            return None
+        value, step = max(scored)
+        return step, value
 
 
 def _json_item(name: str) -> ocp.args.Composite:

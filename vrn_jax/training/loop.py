@@ -16,11 +16,12 @@ from jax.sharding import Mesh
 
 from vrn_jax.config import TrainConfig
 from vrn_jax.errors import InputError
+from vrn_jax.faces.sample import Example
 from vrn_jax.interop.weights import Weights, save_weights
 from vrn_jax.io.atomic import writing
 from vrn_jax.training.checkpoint import Checkpoints
-from vrn_jax.training.data import Faces, Source, load_faces, make_pool
-from vrn_jax.training.evaluate import HeldOut, best_constant_iou, evaluate, make_held_out
+from vrn_jax.training.data import Source, held_out_faces, training_source
+from vrn_jax.training.evaluate import best_constant_iou, evaluate
 from vrn_jax.training.log import RunLog
 from vrn_jax.training.parallel import batch_sharding, device_mesh, replicated, shardings
 from vrn_jax.training.pictures import contact_sheet
@@ -48,9 +49,8 @@ def train(config: TrainConfig) -> dict[str, Any]:
         checkpoints = stack.enter_context(Checkpoints(folder, config))
         state = checkpoints.restore(mesh) or _laid_out(state_at_start(config), mesh)
         first = int(state.step)
-        faces = load_faces(config.data)
-        held_out = make_held_out(config, faces)
-        source = jax.device_put(_source(config, faces), replicated(mesh))
+        source = jax.device_put(training_source(config.data), replicated(mesh))
+        held_out = held_out_faces(config.data, run.evaluate_samples)
         clock = perf_counter()
         update = compile_step(config, mesh, state, source)
         compile_seconds = perf_counter() - clock
@@ -79,7 +79,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
             "step": int(state.step),
             "resumed_at": first,
             "held_out": evaluated,
-            "best_constant_iou": float(best_constant_iou(held_out.examples)),
+            "best_constant_iou": float(best_constant_iou(held_out)),
             "best_checkpoint": checkpoints.best(),
             "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
             "compile_seconds": round(compile_seconds, 1),
@@ -108,19 +108,15 @@ def compile_step(
     return step.lower(state, batch_indices(config, 0), source).compile()
 
 
-def _source(config: TrainConfig, faces: Faces) -> Source:
-    return make_pool(faces, config.data, config.data.pool) if config.data.pool else faces
-
-
 def _laid_out(state: TrainState, mesh: Mesh) -> TrainState:
     return jax.device_put(state, shardings(state, mesh))
 
 
 def _evaluate(
-    config: TrainConfig, state: TrainState, held_out: HeldOut, log: RunLog
+    config: TrainConfig, state: TrainState, held_out: Example, log: RunLog
 ) -> dict[str, float]:
     metrics, fronts = evaluate(config, state.ema, held_out)
-    images = np.asarray(held_out.examples.image[: len(fronts)])
+    images = np.asarray(held_out.image[: len(fronts)])
     log.evaluation(int(state.step), metrics, contact_sheet(images, fronts))
     return metrics
 

@@ -1,11 +1,14 @@
 """What a training run consists of at a step, and how it begins."""
 
+import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
-from jaxtyping import Array, Int
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import Array, Float, Int
 
 from vrn_jax.config import ModelConfig, TrainConfig
 from vrn_jax.errors import InputError
@@ -14,7 +17,10 @@ from vrn_jax.interop.weights import load_weights
 from vrn_jax.models.vrn import VRN, input_channels
 from vrn_jax.training.optimizers import make_optimizer
 
-__all__ = ["TrainState", "initial_state", "state_at_start"]
+__all__ = ["TrainState", "initial_state", "random_variables", "state_at_start"]
+
+_TRUNCATED_STD = 0.87962566103423978
+"""Of a standard normal cut off at two standard deviations."""
 
 
 class TrainState(NamedTuple):
@@ -33,9 +39,33 @@ class TrainState(NamedTuple):
 
 def initial_state(config: TrainConfig) -> TrainState:
     """A state with random weights; pure, so that it can be made sharded or only as shapes."""
-    image = jnp.zeros((1, *VRN_GRID.shape[:2], input_channels(config.model)))
-    variables = VRN(config.model).init(jax.random.key(config.data.seed), image)
-    return _state_of(dict(variables), config)
+    return _state_of(random_variables(config.model, config.data.seed), config)
+
+
+def random_variables(config: ModelConfig, seed: int) -> dict:
+    """New weights as `VRN.init` makes them, by the same distributions: LeCun normal kernels.
+
+    All random numbers are drawn by one call. Flax draws every kernel by itself, which takes 10
+    seconds to compile; this takes one.
+    """
+    image = jax.ShapeDtypeStruct((1, *VRN_GRID.shape[:2], input_channels(config)), jnp.float32)
+    shapes = jax.eval_shape(VRN(config).init, jax.random.key(seed), image)
+    sizes = {path: leaf.size for path, leaf in flatten_dict(shapes).items() if _is_kernel(path)}
+    ends = dict(zip(sizes, np.cumsum(list(sizes.values())), strict=True))
+    numbers = jax.random.truncated_normal(jax.random.key(seed), -2, 2, (sum(sizes.values()),))
+
+    def fill(path: tuple[str, ...], leaf: jax.ShapeDtypeStruct) -> Float[Array, "..."]:
+        if not _is_kernel(path):
+            return (jnp.ones if path[-1] in ("scale", "var") else jnp.zeros)(leaf.shape)
+        drawn = numbers[ends[path] - leaf.size : ends[path]].reshape(leaf.shape)
+        fan_in = math.prod(leaf.shape[-4:-1])  # leading axes number the blocks of a family
+        return drawn / (_TRUNCATED_STD * math.sqrt(fan_in))
+
+    return unflatten_dict({path: fill(path, leaf) for path, leaf in flatten_dict(shapes).items()})
+
+
+def _is_kernel(path: tuple[str, ...]) -> bool:
+    return path[-1] == "kernel"
 
 
 def state_at_start(config: TrainConfig) -> TrainState:

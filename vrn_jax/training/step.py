@@ -5,6 +5,7 @@ the state and the batch is in the configuration, which is static.
 """
 
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple, cast
 
 import jax
@@ -80,11 +81,17 @@ def weights_info(config: TrainConfig) -> WeightsInfo:
     return WeightsInfo(
         name=config.run.folder.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1],
         licence="MIT",
-        training_data=f"made faces of vrn_jax, head {config.data.head}, seed {config.data.seed}",
+        training_data=_training_data(config.data),
         model=config.model,
         grid=VolumeGrid(planes=config.model.depth),
         norm="image" if config.compute.norm == "image" else "running",
     )
+
+
+def _training_data(data: DataConfig) -> str:
+    head = "the built-in head" if data.head is None else f"head {Path(data.head).name}"
+    skin = "drawn skin" if data.textures is None else f"portraits {Path(data.textures).name}"
+    return f"made faces of vrn_jax, {head}, {skin}, seed {data.seed}"
 
 
 def _accumulated(
