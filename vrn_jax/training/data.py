@@ -2,18 +2,19 @@
 device, inside the training step, so nobody hands out or stores data.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Int
+from jax import lax
+from jaxtyping import Array, Int, PRNGKeyArray
 from tqdm import tqdm
 
-from vrn_jax.config import DataConfig
+from vrn_jax.config import DataConfig, FaceSettings
 from vrn_jax.faces.model import FaceModel
-from vrn_jax.faces.sample import Example, Portraits, sample_key
+from vrn_jax.faces.sample import Example, Portraits, make_face, sample_key
 from vrn_jax.faces.source import FaceSource, face_source, make_faces
 
 __all__ = ["Faces", "Source", "examples", "held_out_faces", "training_source"]
@@ -72,8 +73,16 @@ def _face_source(config: DataConfig, *, held_out: bool) -> FaceSource:
 
 def _first(source: FaceSource, count: int, what: str) -> Example:
     starts = range(0, count, _MADE_AT_ONCE)
+    key = partial(sample_key, source.seed, held_out=source.held_out)
     batches = []
     for first in tqdm(starts, what, unit_scale=_MADE_AT_ONCE, leave=False, disable=None):
-        numbers = np.arange(first, first + _MADE_AT_ONCE)
-        batches.append(jax.block_until_ready(source.batch(jnp.asarray(numbers))))
+        keys = jax.vmap(key)(jnp.arange(first, first + _MADE_AT_ONCE))
+        made = _made(Faces(source.model, source.portraits), source.settings, keys)
+        batches.append(jax.block_until_ready(made))
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:count], *batches)
+
+
+@partial(jax.jit, static_argnums=1)
+def _made(faces: Faces, settings: FaceSettings, keys: PRNGKeyArray) -> Example:
+    """One program for the training and the held-out stream, since only their keys differ."""
+    return lax.map(lambda key: make_face(key, faces.model, settings, faces.portraits), keys)

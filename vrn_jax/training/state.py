@@ -49,8 +49,10 @@ def random_variables(config: ModelConfig, seed: int) -> dict:
     seconds to compile; this takes one.
     """
     image = jax.ShapeDtypeStruct((1, *VRN_GRID.shape[:2], input_channels(config)), jnp.float32)
-    shapes = jax.eval_shape(VRN(config).init, jax.random.key(seed), image)
-    sizes = {path: leaf.size for path, leaf in flatten_dict(shapes).items() if _is_kernel(path)}
+    shapes: dict[tuple[str, ...], jax.ShapeDtypeStruct] = flatten_dict(
+        jax.eval_shape(VRN(config).init, jax.random.key(seed), image)
+    )  # pyright: ignore[reportAssignmentType]
+    sizes = {path: leaf.size for path, leaf in shapes.items() if _is_kernel(path)}
     ends = dict(zip(sizes, np.cumsum(list(sizes.values())), strict=True))
     numbers = jax.random.truncated_normal(jax.random.key(seed), -2, 2, (sum(sizes.values()),))
 
@@ -61,7 +63,7 @@ def random_variables(config: ModelConfig, seed: int) -> dict:
         fan_in = math.prod(leaf.shape[-4:-1])  # leading axes number the blocks of a family
         return drawn / (_TRUNCATED_STD * math.sqrt(fan_in))
 
-    return unflatten_dict({path: fill(path, leaf) for path, leaf in flatten_dict(shapes).items()})
+    return unflatten_dict({path: fill(path, leaf) for path, leaf in shapes.items()})
 
 
 def _is_kernel(path: tuple[str, ...]) -> bool:
