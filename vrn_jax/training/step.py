@@ -55,9 +55,9 @@ def train_step(
     updates, opt_state = optimizer.update(found.params, state.opt_state, state.params)
     params = cast(dict, optax.apply_updates(state.params, updates))
     norms = {
-        "gradient_norm": optax.global_norm(found.params),
-        "parameter_norm": optax.global_norm(params),
-        "update_norm": optax.global_norm(updates),
+        "gradient_norm": optax.tree.norm(found.params),
+        "parameter_norm": optax.tree.norm(params),
+        "update_norm": optax.tree.norm(updates),
     }
     variables = {"params": params, "batch_stats": found.batch_stats}
     ema = _averaged(config.optim.ema_decay, state.step, state.ema, variables)
@@ -165,8 +165,9 @@ def _loss(
 def _heatmaps(model: ModelConfig, landmarks: Float[Array, "b l 3"]) -> Float[Array, "b h w l"]:
     """Gaussians at the logits' resolution, whose corners are aligned with the crop's."""
     h, w = (size // STRIDE for size in VRN_GRID.shape[:2])
-    scale = jnp.array([(w - 1) / (VRN_GRID.columns - 1), (h - 1) / (VRN_GRID.rows - 1)])
-    return landmark_channels(landmarks[..., :2] * scale, (h, w))[..., : model.landmarks]
+    x = landmarks[..., 0] * ((w - 1) / (VRN_GRID.columns - 1))
+    y = landmarks[..., 1] * ((h - 1) / (VRN_GRID.rows - 1))
+    return landmark_channels(jnp.stack([x, y], -1), (h, w))[..., : model.landmarks]
 
 
 def guidance(
