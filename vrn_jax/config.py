@@ -1,11 +1,28 @@
 """Settings as frozen dataclasses of plain values, and their way to JSON and back."""
 
 import dataclasses
+import runpy
 import typing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-__all__ = ["FaceSettings", "ModelConfig", "Norm", "Task", "from_dict"]
+from vrn_jax.errors import InputError
+
+__all__ = [
+    "PAPER_AUGMENTATION",
+    "ComputeConfig",
+    "DataConfig",
+    "FaceSettings",
+    "ModelConfig",
+    "Norm",
+    "OptimConfig",
+    "RunConfig",
+    "Task",
+    "TrainConfig",
+    "from_dict",
+    "load_preset",
+]
 
 Task = Literal["unguided", "guided", "multitask"]
 """The three networks of the paper (section 4): image only; image and landmark channels in; image
@@ -99,10 +116,130 @@ PAPER_AUGMENTATION: dict[str, Any] = {
 """Fields of `FaceSettings` as in the paper: `FaceSettings(**PAPER_AUGMENTATION)`."""
 
 
+@dataclass(frozen=True)
+class DataConfig:
+    """Made faces as training data. Sample i of a seed is the same face wherever it is made."""
+
+    head: str | None = None
+    """File of the morphable head (`vrn data head`); None takes the one that comes with vrn_jax."""
+    textures: str | None = None
+    """File of portraits that the faces wear (`vrn data textures`); None draws all skin."""
+    faces: FaceSettings = FaceSettings()
+    """How the faces vary."""
+    seed: int = 0
+    """Of the faces, of the order of a pool, and of the first weights."""
+    pool: int = 0
+    """Make so many faces once and draw every batch from them; 0 makes new ones in every step."""
+    landmark_noise_px: float = 0.0
+    """Guided only: standard deviation of the error put on every landmark, crop pixels."""
+    guidance_dropout: float = 0.0
+    """Guided only: share of the samples that get no landmarks at all."""
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """How gradients become updates."""
+
+    kind: Literal["rmsprop", "adamw"] = "rmsprop"
+    """RMSProp is the paper's, with Torch7's decay and epsilon."""
+    learning_rate: float = 1e-4
+    """The highest of the schedule."""
+    schedule: Literal["step", "cosine"] = "step"
+    """Constant, then a tenth of it (the paper); or a linear rise, then half a cosine to zero."""
+    drop_at: float = 0.5
+    """Of "step" only: share of the run after which the rate drops."""
+    warmup_steps: int = 0
+    """Of "cosine" only: steps of the rise."""
+    weight_decay: float = 0.0
+    """AdamW only, of convolution kernels."""
+    clip_norm: float | None = None
+    """Largest global norm of the gradients."""
+    accumulate: int = 1
+    """Batches whose gradients are averaged for one update."""
+    ema_decay: float = 0.0
+    """Of the moving average of the weights, which is what is evaluated and written; 0 for none. At
+    step t at most (1 + t) / (10 + t), so that short runs forget the first weights."""
+
+
+@dataclass(frozen=True)
+class ComputeConfig:
+    """How the step is computed, which changes its cost and its rounding."""
+
+    batch_size: int = 64
+    """Samples whose gradients are computed at once, over all devices."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the network's arithmetic; weights, statistics and losses are float32 in any case."""
+    norm: Literal["batch", "image"] = "batch"
+    """Statistics of batch normalisation in training: of the batch, or of each image alone."""
+    remat: bool = False
+    """Keep only the residual blocks' outputs for the backward pass: less memory, a third slower."""
+    loss_planes: int = 8
+    """Depth planes that the loss looks at at once; a divisor of the volume's."""
+    loss_stride: int = 1
+    """The loss looks at every so-manieth row and column."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What is run and kept. These fields may change when a run is resumed."""
+
+    folder: str = "runs/vrn"
+    """Where everything is written. A run found there is resumed."""
+    steps: int = 1000
+    """Updates of the weights."""
+    init_from: str | None = None
+    """Weights to start from: an embedded name or a .safetensors file of the same network."""
+    log_every: int = 50
+    """Steps between lines in the logs."""
+    evaluate_every: int = 1000
+    """Steps between evaluations on held-out faces."""
+    evaluate_samples: int = 256
+    """Held-out faces."""
+    checkpoint_every: int = 1000
+    """Steps between checkpoints."""
+    keep_last: int = 2
+    """Checkpoints kept beside the best one by IoU."""
+    profile: bool = False
+    """Write a trace of a few steps for xprof."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that defines a training run."""
+
+    model: ModelConfig = ModelConfig()
+    """The network."""
+    data: DataConfig = DataConfig()
+    """The faces."""
+    optim: OptimConfig = OptimConfig()
+    """The optimizer."""
+    compute: ComputeConfig = ComputeConfig()
+    """The arithmetic."""
+    run: RunConfig = RunConfig()
+    """The run."""
+
+
+def load_preset(path: str | Path) -> TrainConfig:
+    """Runs a Python file of `configs/` and returns its `config`.
+
+    Raises:
+        InputError: if the file is missing, fails, or leaves no TrainConfig named config behind.
+    """
+    try:
+        config = runpy.run_path(str(path)).get("config")
+    except Exception as error:
+        raise InputError(f"cannot run the preset {path}: {error}") from error
+    if not isinstance(config, TrainConfig):
+        raise InputError(
+            f"{path} is no preset: it must set `config` to a TrainConfig, got {config!r}"
+        )
+    return config
+
+
 def from_dict(cls: type[T], values: Any) -> T:
     """Rebuilds the frozen dataclass `cls` from the dict that `dataclasses.asdict` made of it.
 
-    Nested dataclasses are rebuilt.
+    Nested dataclasses and tuples are rebuilt, also from JSON.
 
     Raises:
         ValueError: on an unknown field, a missing one, or a value its Literal type does not allow.
@@ -134,4 +271,8 @@ def _rebuild(hint: Any, name: str, value: Any) -> Any:
         value, (int, float) if hint is float else hint
     ):
         raise ValueError(f"{name} must be of type {hint.__name__}, got {value!r}")
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise ValueError(f"{name} must be a list, got {value!r}")
+        return tuple(value)
     return value

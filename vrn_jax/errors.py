@@ -1,6 +1,6 @@
 """Errors a caller may want to catch. Messages say what was got, what was expected, what to do."""
 
-__all__ = ["InputError", "NoFaceError", "VrnError", "WeightsError"]
+__all__ = ["InputError", "NoFaceError", "TrainingError", "VrnError", "WeightsError"]
 
 
 class VrnError(ValueError):
@@ -24,3 +24,7 @@ class WeightsError(VrnError):
     def __init__(self, message: str, problems: tuple[str, ...] = ()):
         super().__init__(message)
         self.problems = problems
+
+
+class TrainingError(VrnError):
+    """A training run that cannot go on, such as one whose loss is no longer a number."""

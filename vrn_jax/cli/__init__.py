@@ -19,12 +19,14 @@ from vrn_jax.cli.convert import Convert, convert
 from vrn_jax.cli.data import Data, data
 from vrn_jax.cli.export import Export, export
 from vrn_jax.cli.reconstruct import Reconstruct, reconstruct
+from vrn_jax.cli.train import Train, train
 from vrn_jax.errors import VrnError
 
 __all__ = ["main"]
 
 _COMMANDS = {
     "reconstruct": Reconstruct,
+    "train": Train,
     "data": Data,
     "convert": Convert,
     "compare": Compare,
@@ -33,6 +35,7 @@ _COMMANDS = {
 }
 _ACTIONS: dict[type, Callable[[Any], int]] = {
     Reconstruct: reconstruct,
+    Train: train,
     Data: data,
     Convert: convert,
     Compare: compare,
@@ -46,18 +49,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0: done. 1: something given cannot be used, the message says what. 2: usage. 130: interrupted.
     """
-    if list(sys.argv[1:] if arguments is None else arguments) == ["--version"]:
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given == ["--version"]:
         print(f"vrn_jax {__version__}")
         return 0
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # read_photo checks
-    command = tyro.extras.subcommand_cli_from_dict(
-        _COMMANDS,
-        prog="vrn",
-        description="3D faces from photos (VRN, ICCV 2017).",
-        args=arguments,
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
-    )
     try:
+        command = _parse(given)
         return _ACTIONS[type(command)](command)
     except (VrnError, OSError) as error:
         print(f"vrn: error: {error}", file=sys.stderr)
@@ -65,3 +63,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("vrn: interrupted", file=sys.stderr)
         return 130
+
+
+def _parse(arguments: list[str]) -> Any:
+    if arguments[:1] == ["train"] and arguments[1:] not in ([], ["-h"], ["--help"]):
+        return Train(tuple(arguments[1:]))  # its options depend on the preset, so it parses them
+    return tyro.extras.subcommand_cli_from_dict(
+        _COMMANDS,
+        prog="vrn",
+        description="3D faces from photos (VRN, ICCV 2017).",
+        args=arguments,
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
+    )

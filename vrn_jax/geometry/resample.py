@@ -21,15 +21,21 @@ the outer borders of the pixels agree (PyTorch since 0.4, `jax.image.resize`); o
 
 
 def upsample(
-    x: Float[Array, "b h w c"], factor: int = 4, mode: Upsampling = "align_corners"
+    x: Float[Array, "b h w c"],
+    factor: int = 4,
+    mode: Upsampling = "align_corners",
+    *,
+    stride: int = 1,
 ) -> Float[Array, "b H W c"]:
     """Enlarges rows and columns `factor` times, to H = factor * h and W = factor * w.
 
-    Bilinear, in float32 or what is finer.
+    Bilinear, in float32 or what is finer. With a `stride` only every `stride`-th row and column of
+    it is computed, from the first on.
     """
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     rows, columns = (
-        jnp.asarray(_interpolation_matrix(n, factor * n, mode), x.dtype) for n in x.shape[1:3]
+        jnp.asarray(_interpolation_matrix(n, factor * n, mode)[::stride], x.dtype)
+        for n in x.shape[1:3]
     )
     full = lax.Precision.HIGHEST  # an accelerator's default would round the logits to bfloat16
     taller = jnp.einsum("Hh,bhwc->bHwc", rows, x, precision=full)

@@ -77,15 +77,20 @@ def front_z(solid: Solid) -> Float[Array, ""]:
 
 
 def occupancy(
-    solid: Solid, grid: VolumeGrid = VRN_GRID, planes: Float[Array, " d"] | None = None
+    solid: Solid,
+    grid: VolumeGrid = VRN_GRID,
+    planes: Float[Array, " d"] | None = None,
+    *,
+    stride: int = 1,
 ) -> Bool[Array, "h w d"]:
     """Which voxel centres lie inside the solid, for all planes of the grid or the given ones.
 
-    The solid's front-most point lies at the grid's origin plane (`origin = "front"`).
+    With a `stride` only every `stride`-th row and column is looked at, from the first on. The
+    solid's front-most point lies at the grid's origin plane (`origin = "front"`).
     """
     planes = jnp.arange(float(grid.planes)) if planes is None else planes
-    row = jnp.arange(float(grid.rows))[:, None, None]
-    column = jnp.arange(float(grid.columns))[None, :, None]
+    row = jnp.arange(0.0, grid.rows, stride)[:, None, None]
+    column = jnp.arange(0.0, grid.columns, stride)[None, :, None]
     z = ((planes - grid.origin_plane) * grid.plane_depth + front_z(solid))[None, None, :]
     matrix = jnp.linalg.inv(solid.crop_from_head[:, :3])
     offset = -matrix @ solid.crop_from_head[:, 3]

@@ -13,11 +13,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
 from vrn_jax.config import Norm
+from vrn_jax.models.convolution import convolve_3x3
 
-__all__ = ["NormRelu", "Pointwise", "Residual", "repeat", "residual_chain"]
+__all__ = ["NormRelu", "Pointwise", "Residual", "Spatial", "repeat", "residual_chain"]
 
 Carry = TypeVar("Carry")
 
@@ -73,10 +75,27 @@ class Pointwise(nn.Module):
         return jnp.einsum("bhwc,co->bhwo", x, kernel[0, 0]) + bias.reshape(1, 1, 1, -1)
 
 
+class Spatial(nn.Module):
+    """A 3x3 convolution that keeps the size, with the parameters of `nn.Conv`."""
+
+    features: int
+    dtype: jax.typing.DTypeLike | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w features"]:
+        """Convolves, with zeros beyond the borders, and adds the bias."""
+        shape = (3, 3, x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        return convolve_3x3(x, kernel) + bias.reshape(1, 1, 1, -1)
+
+
 class Residual(nn.Module):
     """BN-ReLU-conv1x1, BN-ReLU-conv3x3, BN-ReLU-conv1x1, plus the input (He et al. 2016).
 
-    Where the channel count changes, the input passes a bare 1x1 convolution instead.
+    Where the channel count changes, the input passes a bare 1x1 convolution instead. The sum is
+    named "residual" for those who rematerialise the rest in the backward pass.
     """
 
     middle: int
@@ -90,14 +109,14 @@ class Residual(nn.Module):
         y = x
         layers = (
             Pointwise(self.middle, self.dtype, name="conv0"),
-            nn.Conv(self.middle, (3, 3), dtype=self.dtype, name="conv1"),
+            Spatial(self.middle, self.dtype, name="conv1"),
             Pointwise(self.out, self.dtype, name="conv2"),
         )
         for i, convolution in enumerate(layers):
             y = convolution(NormRelu(self.norm, self.dtype, name=f"bn{i}")(y))
         if x.shape[-1] != self.out:
             x = Pointwise(self.out, self.dtype, name="project")(x)
-        return x + y
+        return checkpoint_name(x + y, "residual")
 
 
 def repeat(

@@ -1,0 +1,160 @@
+"""The training loop: what happens in a run, in order."""
+
+import dataclasses
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from vrn_jax.config import TrainConfig
+from vrn_jax.errors import InputError
+from vrn_jax.faces.sample import Example
+from vrn_jax.interop.weights import Weights, save_weights
+from vrn_jax.io.atomic import writing
+from vrn_jax.training.checkpoint import Checkpoints
+from vrn_jax.training.data import Source, held_out_faces, training_source
+from vrn_jax.training.evaluate import best_constant_iou, evaluate
+from vrn_jax.training.log import RunLog
+from vrn_jax.training.parallel import batch_sharding, device_mesh, replicated, shardings
+from vrn_jax.training.pictures import contact_sheet
+from vrn_jax.training.profile import StepTrace
+from vrn_jax.training.state import TrainState, state_at_start
+from vrn_jax.training.step import batch_indices, train_step, weights_info
+
+__all__ = ["compile_step", "train"]
+
+
+def train(config: TrainConfig) -> dict[str, Any]:
+    """Trains, or goes on with what it finds in `config.run.folder`, until `config.run.steps`.
+
+    Returns what summary.json says; its "finished" is False if SIGTERM or Ctrl-C came, after which a
+    last checkpoint was written.
+
+    Raises:
+        TrainingError: if a loss is not a number.
+        InputError: if the settings contradict each other or the run found, or a file is missing.
+        WeightsError: if the weights to start from cannot be used.
+    """
+    folder, run, mesh = _prepared_folder(config), config.run, device_mesh()
+    with ExitStack() as stack:
+        stopping = stack.enter_context(_stop_signals())
+        checkpoints = stack.enter_context(Checkpoints(folder, config))
+        state = checkpoints.restore(mesh) or _laid_out(state_at_start(config), mesh)
+        first = int(state.step)
+        source = jax.device_put(training_source(config.data), replicated(mesh))
+        held_out = held_out_faces(config.data, run.evaluate_samples)
+        clock = perf_counter()
+        update = compile_step(config, mesh, state, source)
+        compile_seconds = perf_counter() - clock
+        log = stack.enter_context(RunLog(folder, config, first))
+        trace = stack.enter_context(StepTrace(folder, first, enabled=run.profile))
+        evaluated = None
+        for step in range(first + 1, run.steps + 1):
+            trace.before(step)
+            indices = jax.device_put(batch_indices(config, step - 1), batch_sharding(mesh))
+            state, metrics = update(state, indices, source)
+            log.step(step, metrics)
+            evaluated = None
+            if step % run.evaluate_every == 0 or step == run.steps:
+                evaluated = _evaluate(config, state, held_out, log)
+            if evaluated or step % run.checkpoint_every == 0 or stopping:
+                log.flush()  # what is not finite is never saved
+                checkpoints.save(state, evaluated)
+            if stopping:
+                break
+        finished = int(state.step) >= run.steps
+        if finished:
+            evaluated = evaluated or _evaluate(config, state, held_out, log)
+            save_weights(folder / "weights.safetensors", _weights(config, state))
+        summary = {
+            "finished": finished,
+            "step": int(state.step),
+            "resumed_at": first,
+            "held_out": evaluated,
+            "best_constant_iou": float(best_constant_iou(held_out)),
+            "best_checkpoint": checkpoints.best(),
+            "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+            "compile_seconds": round(compile_seconds, 1),
+            "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+            "jax": jax.__version__,
+        }
+        log.summary(summary)
+        return summary
+
+
+def compile_step(
+    config: TrainConfig, mesh: Mesh, state: TrainState, source: Source
+) -> jax.stages.Compiled:
+    """Compiles `train_step` for a mesh: (state, sample numbers, source) -> (state, metrics).
+
+    The state is donated. `state` and `source` may be arrays or their shapes.
+    """
+    layout = shardings(state, mesh)
+    everywhere = replicated(mesh)
+    step = jax.jit(
+        partial(train_step, config),
+        in_shardings=(layout, batch_sharding(mesh), everywhere),
+        out_shardings=(layout, everywhere),
+        donate_argnums=0,
+    )
+    return step.lower(state, batch_indices(config, 0), source).compile()
+
+
+def _laid_out(state: TrainState, mesh: Mesh) -> TrainState:
+    return jax.device_put(state, shardings(state, mesh))
+
+
+def _evaluate(
+    config: TrainConfig, state: TrainState, held_out: Example, log: RunLog
+) -> dict[str, float]:
+    metrics, fronts = evaluate(config, state.ema, held_out)
+    images = np.asarray(held_out.image[: len(fronts)])
+    log.evaluation(int(state.step), metrics, contact_sheet(images, fronts))
+    return metrics
+
+
+def _weights(config: TrainConfig, state: TrainState) -> Weights:
+    return Weights(weights_info(config), jax.device_get(state.ema))
+
+
+def _prepared_folder(config: TrainConfig) -> Path:
+    """The run's folder, with the configuration in it; refuses what cannot work."""
+    share = jax.device_count()
+    if config.compute.batch_size % share:
+        raise InputError(
+            f"a batch of {config.compute.batch_size} cannot be split over {share} devices; set "
+            "--compute.batch-size to a multiple"
+        )
+    folder = Path(config.run.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder / "config.json") as partial_path:
+        text = json.dumps(dataclasses.asdict(config), indent=1)
+        partial_path.write_text(text + "\n", encoding="utf-8")
+    return folder
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """Yields a list that SIGTERM and Ctrl-C are put into; a second one does what it always did."""
+    received: list[int] = []
+    previous = {}
+
+    def note(number: int, _: object) -> None:
+        received.append(number)
+        signal.signal(number, previous[number])
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        previous[number] = signal.signal(number, note)
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,193 @@
+"""One training step, from sample numbers to updated weights: a pure function, compiled as a whole.
+
+`train_step` makes the faces, runs the network forth and back, and updates. What it needs beside
+the state and the batch is in the configuration, which is static.
+"""
+
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from vrn_jax.config import DataConfig, ModelConfig, TrainConfig
+from vrn_jax.faces.sample import Example, sample_key
+from vrn_jax.geometry.grid import VRN_GRID, VolumeGrid
+from vrn_jax.interop.info import WeightsInfo
+from vrn_jax.losses import heatmap_loss, volume_loss
+from vrn_jax.models.guidance import landmark_channels
+from vrn_jax.models.vrn import STRIDE, VRN, Logits
+from vrn_jax.training.data import Source, examples
+from vrn_jax.training.optimizers import make_optimizer
+from vrn_jax.training.state import TrainState
+
+__all__ = ["batch_indices", "guidance", "network_input", "train_step", "weights_info"]
+
+Metrics = dict[str, Float[Array, ""]]
+
+
+class _Gradients(NamedTuple):
+    params: dict
+    batch_stats: dict
+    metrics: Metrics
+
+
+def batch_indices(config: TrainConfig, step: int) -> Int[np.ndarray, " n"]:
+    """The sample numbers of an update: every sample of the stream once, in order."""
+    count = config.compute.batch_size * config.optim.accumulate
+    return np.arange(step * count, (step + 1) * count, dtype=np.int32)
+
+
+def train_step(
+    config: TrainConfig, state: TrainState, indices: Int[Array, " n"], source: Source
+) -> tuple[TrainState, Metrics]:
+    """One update on the samples `indices`, `batch_size * accumulate` of them.
+
+    Metrics are the losses and the global norms of gradients, parameters and updates.
+    """
+    found = _accumulated(config, state, indices, source)
+    optimizer = make_optimizer(config.optim, config.run.steps)
+    updates, opt_state = optimizer.update(found.params, state.opt_state, state.params)
+    params = cast(dict, optax.apply_updates(state.params, updates))
+    norms = {
+        "gradient_norm": optax.tree.norm(found.params),
+        "parameter_norm": optax.tree.norm(params),
+        "update_norm": optax.tree.norm(updates),
+    }
+    variables = {"params": params, "batch_stats": found.batch_stats}
+    ema = _averaged(config.optim.ema_decay, state.step, state.ema, variables)
+    step = state.step + 1
+    return TrainState(step, params, found.batch_stats, opt_state, ema), found.metrics | norms
+
+
+def network_input(
+    info: WeightsInfo, images: Array, landmarks: Float[Array, "b l 2"], shown: Float[Array, " b"]
+) -> Float[Array, "b h w c"]:
+    """Bytes to what the network sees; to a guided one also the landmarks of samples `shown`."""
+    x = images.astype(jnp.float32) * info.input_scale + info.input_offset
+    if info.model.task != "guided":
+        return x
+    channels = landmark_channels(landmarks, (x.shape[1], x.shape[2]))
+    return jnp.concatenate([x, channels * shown[:, None, None, None]], axis=-1)
+
+
+def weights_info(config: TrainConfig) -> WeightsInfo:
+    """What the weights of this run say of themselves."""
+    return WeightsInfo(
+        name=config.run.folder.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1],
+        licence="MIT",
+        training_data=_training_data(config.data),
+        model=config.model,
+        grid=VolumeGrid(planes=config.model.depth),
+        norm="image" if config.compute.norm == "image" else "running",
+    )
+
+
+def _training_data(data: DataConfig) -> str:
+    head = "the built-in head" if data.head is None else f"head {Path(data.head).name}"
+    skin = "drawn skin" if data.textures is None else f"portraits {Path(data.textures).name}"
+    return f"made faces of vrn_jax, {head}, {skin}, seed {data.seed}"
+
+
+def _accumulated(
+    config: TrainConfig, state: TrainState, indices: Int[Array, " n"], source: Source
+) -> _Gradients:
+    """Mean gradients and metrics over `accumulate` batches; statistics pass through them."""
+    count = config.optim.accumulate
+    gradients = partial(_gradients, config, state.params, source)
+    if count == 1:
+        return gradients(state.batch_stats, indices)
+
+    def add(total: _Gradients, batch: Int[Array, " b"]) -> tuple[_Gradients, None]:
+        more = gradients(total.batch_stats, batch)
+        params, metrics = jax.tree.map(
+            lambda a, b: a + b / count,
+            (total.params, total.metrics),
+            (more.params, more.metrics),
+        )
+        return _Gradients(params, more.batch_stats, metrics), None
+
+    batches = indices.reshape(count, -1)
+    shapes = jax.eval_shape(gradients, state.batch_stats, batches[0])
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    return lax.scan(add, zeros._replace(batch_stats=state.batch_stats), batches)[0]
+
+
+def _gradients(
+    config: TrainConfig, params: dict, source: Source, batch_stats: dict, indices: Int[Array, " b"]
+) -> _Gradients:
+    batch = examples(source, config.data, indices)
+    landmarks, shown = guidance(config.data, batch, indices)
+    x = network_input(weights_info(config), batch.image, landmarks, shown)
+    loss = partial(_loss, config, batch_stats=batch_stats, x=x, batch=batch)
+    (_, (stats, metrics)), gradients = jax.value_and_grad(loss, has_aux=True)(params)
+    return _Gradients(gradients, stats, metrics)
+
+
+def _loss(
+    config: TrainConfig,
+    params: dict,
+    *,
+    batch_stats: dict,
+    x: Float[Array, "b h w c"],
+    batch: Example,
+) -> tuple[Float[Array, ""], tuple[dict, Metrics]]:
+    compute = config.compute
+    model = VRN(config.model, compute.norm, jnp.dtype(compute.dtype))
+
+    def apply(params: dict, x: Array) -> tuple[Logits, dict]:
+        variables = {"params": params, "batch_stats": batch_stats}
+        logits, updated = model.apply(variables, x, mutable=["batch_stats"])
+        # Statistics of single images have no running averages: those of the start remain.
+        return cast(Logits, logits), cast(dict, updated).get("batch_stats", batch_stats)
+
+    if compute.remat:
+        keep = jax.checkpoint_policies.save_only_these_names("residual")
+        apply = jax.checkpoint(apply, policy=keep)
+    logits, batch_stats = apply(params, x)
+    grid = weights_info(config).grid
+    volume: Array = volume_loss(  # pyright: ignore[reportAssignmentType]
+        logits.volume, batch.solid, grid, compute.loss_planes, compute.loss_stride
+    )
+    metrics = {"loss": volume}
+    if logits.landmarks is not None:
+        heatmaps = _heatmaps(config.model, batch.landmarks)
+        landmarks = heatmap_loss(logits.landmarks, heatmaps)
+        metrics = {"loss": volume + landmarks, "volume_loss": volume, "landmark_loss": landmarks}
+    return metrics["loss"], (batch_stats, metrics)
+
+
+def _heatmaps(model: ModelConfig, landmarks: Float[Array, "b l 3"]) -> Float[Array, "b h w l"]:
+    """Gaussians at the logits' resolution, whose corners are aligned with the crop's."""
+    h, w = (size // STRIDE for size in VRN_GRID.shape[:2])
+    x = landmarks[..., 0] * ((w - 1) / (VRN_GRID.columns - 1))
+    y = landmarks[..., 1] * ((h - 1) / (VRN_GRID.rows - 1))
+    return landmark_channels(jnp.stack([x, y], -1), (h, w))[..., : model.landmarks]
+
+
+def guidance(
+    data: DataConfig, batch: Example, indices: Int[Array, " b"]
+) -> tuple[Float[Array, "b l 2"], Float[Array, " b"]]:
+    """Landmarks with errors, and 0 for the samples that get none."""
+
+    def draw(index: Int[Array, ""]) -> tuple[Float[Array, "68 2"], Float[Array, ""]]:
+        noise, dropout = jax.random.split(_guidance_key(data.seed, index))
+        shown = jax.random.uniform(dropout) >= data.guidance_dropout
+        return jax.random.normal(noise, (68, 2)), shown.astype(jnp.float32)
+
+    errors, shown = jax.vmap(draw)(indices)
+    return batch.landmarks[..., :2] + data.landmark_noise_px * errors, shown
+
+
+def _guidance_key(seed: int, index: Int[Array, ""]) -> PRNGKeyArray:
+    return jax.random.fold_in(sample_key(seed, index), 1)
+
+
+def _averaged(decay: float, step: Int[Array, ""], average: dict, variables: dict) -> dict:
+    rate = jnp.minimum(decay, (1 + step) / (10 + step)) if decay else 0.0
+    return jax.tree.map(lambda old, new: new + rate * (old - new), average, variables)
