@@ -81,8 +81,9 @@ def test_guided_networks_take_landmarks(tmp_path):
         export_onnx(tmp_path / "face.onnx", guided)
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 def test_onnx_computes_the_same(weights, tmp_path):
-    """Where the `onnx` extra is installed."""
+    """Where the `onnx` extra is installed, whose exporter warns of PyTorch's own inner life."""
     pytest.importorskip("onnxscript")
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("torch")
