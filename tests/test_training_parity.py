@@ -127,7 +127,9 @@ def test_steps(batch, dtype, steps):
     for path, gradient in flatten_dict(dict(first)).items():
         theirs = flatten_dict(expected_gradients["params"])[path]
         scale = np.abs(theirs).max()
-        np.testing.assert_allclose(gradient, theirs, atol=(1e-9 if exact else 1e-3) * scale + 1e-9)
+        # The second terms are for the biases before a normalisation, whose gradient is noise.
+        atol = 1e-9 * scale + 1e-13 if exact else 1e-3 * scale + 1e-7
+        np.testing.assert_allclose(gradient, theirs, rtol=0, atol=atol)
     for kind, tree in end.items() if exact else ():
         for path, value in flatten_dict(dict(tree)).items():
             if path[-1] != "var":  # see below
