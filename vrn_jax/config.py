@@ -20,6 +20,7 @@ __all__ = [
     "RunConfig",
     "Task",
     "TrainConfig",
+    "Upsampling",
     "from_dict",
     "load_preset",
 ]
@@ -31,6 +32,12 @@ in, volume and landmarks out."""
 Norm = Literal["running", "batch", "image"]
 """Which statistics batch normalisation uses: the stored running averages; those of the batch, which
 also update the averages; or those of each image alone, whatever the batch it travels in."""
+
+Upsampling = Literal["align_corners", "half_pixel", "asymmetric"]
+"""Where output i of N lies among n samples: at i (n - 1) / (N - 1), so that the first and the last
+sample stay where they are (Torch7, and so the official network); at (i + 1/2) n / N - 1/2, where
+the outer borders of the pixels agree (PyTorch since 0.4, `jax.image.resize`); or at i n / N
+(TensorFlow 1 and the Keras port). Positions outside of the samples take the nearest one."""
 
 T = TypeVar("T")
 

@@ -22,7 +22,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Float16, Float32, Int32, UInt32
 
-from vrn_jax.geometry.resample import Upsampling, smooth, upsample
+from vrn_jax.config import Upsampling
+from vrn_jax.geometry.resample import smooth, upsample
 
 __all__ = [
     "Cleaned",

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
+from vrn_jax.config import Upsampling
 from vrn_jax.errors import InputError
-from vrn_jax.geometry.resample import Upsampling, upsample
+from vrn_jax.geometry.resample import upsample
 from vrn_jax.interop.info import WeightsInfo
 from vrn_jax.models.guidance import landmark_channels, mirrored_landmarks
 from vrn_jax.models.vrn import STRIDE, VRN, Logits

@@ -19,10 +19,10 @@ import numpy as np
 import scipy.spatial
 from jaxtyping import Array, Float, UInt8
 
-from vrn_jax.config import ModelConfig
+from vrn_jax.config import ModelConfig, Upsampling
 from vrn_jax.errors import InputError
 from vrn_jax.geometry.isosurface import isosurface
-from vrn_jax.geometry.resample import Upsampling, upsample
+from vrn_jax.geometry.resample import upsample
 from vrn_jax.interop.info import WeightsInfo, original_info
 from vrn_jax.interop.mapping import layer_shapes, layer_tensors, variables_from_layers
 from vrn_jax.interop.stages import jax_stages, stage_names

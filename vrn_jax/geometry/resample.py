@@ -4,20 +4,14 @@ The network works at a quarter of the crop's size. Losses and post-processing en
 this one function, so that both see the same volume.
 """
 
-from typing import Literal
-
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Float32
 
-__all__ = ["Upsampling", "smooth", "upsample"]
+from vrn_jax.config import Upsampling
 
-Upsampling = Literal["align_corners", "half_pixel", "asymmetric"]
-"""Where output i of N lies among n samples: at i (n - 1) / (N - 1), so that the first and the last
-sample stay where they are (Torch7, and so the official network); at (i + 1/2) n / N - 1/2, where
-the outer borders of the pixels agree (PyTorch since 0.4, `jax.image.resize`); or at i n / N
-(TensorFlow 1 and the Keras port). Positions outside of the samples take the nearest one."""
+__all__ = ["smooth", "upsample"]
 
 
 def upsample(

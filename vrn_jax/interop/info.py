@@ -4,10 +4,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from vrn_jax.config import ModelConfig, Norm
+from vrn_jax.config import ModelConfig, Norm, Upsampling
 from vrn_jax.geometry.crop import CropRule
 from vrn_jax.geometry.grid import VolumeGrid
-from vrn_jax.geometry.resample import Upsampling
 
 __all__ = ["WeightsInfo", "original_info"]
 

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from vrn_jax.config import Norm
+from vrn_jax.config import Norm, Upsampling
 from vrn_jax.errors import InputError
-from vrn_jax.geometry.resample import Upsampling
 from vrn_jax.interop.info import WeightsInfo
 from vrn_jax.models.hourglass import LEVELS
 from vrn_jax.models.vrn import STRIDE
