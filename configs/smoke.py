@@ -2,8 +2,10 @@
 
     python train.py configs/smoke.py
 
-One stack with 32 features (0.3 million parameters). Cost: under 4 minutes on 2 CPU cores,
-compilation and making the faces included. Score: not run yet.
+One stack with 32 features (0.3 million parameters). Cost: 5.3 minutes of CPU time, compilation and
+making the faces included; under 4 minutes on 2 cores that do nothing else, by calculation. Score:
+the loss falls from 0.75 to 0.29, and the held-out IoU stays below that of the best constant volume
+(.60): this shows that training works, and makes no useful weights.
 """
 
 from vrn_jax.config import (

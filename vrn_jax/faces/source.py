@@ -59,11 +59,22 @@ class FaceSource:
         return jax.tree.map(lambda leaf: leaf[0], self.batch([index]))
 
     def batch(self, indices: Integer[Array, " b"] | list[int]) -> Example:
-        """Examples of these numbers, stacked. Compiled once for every length of the list."""
+        """Examples of these numbers, stacked.
+
+        On a CPU each is made by a program of its own, since XLA uses all cores for that and one for
+        a loop; elsewhere all are made at once, compiled once for every length of the list.
+        """
+        numbers = jnp.asarray(indices, jnp.uint32)
+        if jax.default_backend() != "cpu":
+            return self._made(numbers)
+        singles = [self._made(numbers[i : i + 1]) for i in range(len(numbers))]
+        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *singles)
+
+    def _made(self, numbers: Integer[Array, " b"]) -> Example:
         return _compiled(
             self.model,
             self.portraits,
-            jnp.asarray(indices, jnp.uint32),
+            numbers,
             seed=self.seed,
             settings=self.settings,
             held_out=self.held_out,
