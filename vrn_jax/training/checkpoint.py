@@ -39,12 +39,13 @@ class Checkpoints:
                     [
                         preservation_policy.LatestN(config.run.keep_last),
                         preservation_policy.BestN(
-                            get_metric_fn=lambda metrics: metrics[BEST_BY],
+                            get_metric_fn=_score,
                             n=1,
                             keep_checkpoints_without_metrics=False,
                         ),
                     ]
                 ),
+                best_fn=_score,  # without it metrics are not stored
                 cleanup_tmp_directories=True,
             ),
         )
@@ -105,6 +106,10 @@ class Checkpoints:
             return None
         value, step = max(scored)
         return step, value
+
+
+def _score(metrics: dict[str, float]) -> float:
+    return metrics[BEST_BY]
 
 
 def _json_item(name: str) -> ocp.args.Composite:

@@ -61,12 +61,13 @@ def evaluate(config: TrainConfig, variables: dict, held_out: Example) -> Evaluat
         name: np.concatenate([part[name] for part in parts])[:count] for name in parts[0]
     }
     fronts = joined.pop("fronts")[:_PICTURES]
-    metrics = {name: _mean(values) for name, values in joined.items()}
     bins = yaw_bin(np.asarray(held_out.attributes.yaw))
     for number, name in enumerate(YAW_BINS):
-        if (bins == number).any():
-            metrics[f"depth_error/{name}"] = _mean(joined["depth_error"][bins == number])
-    return Evaluation(metrics, fronts)
+        joined[f"depth_error/{name}"] = joined["depth_error"][bins == number]
+    # What could be measured on no face, such as the depth of empty volumes, has no mean.
+    known = {name: values[np.isfinite(values)] for name, values in joined.items()}
+    means = {name: float(values.mean()) for name, values in known.items() if len(values)}
+    return Evaluation(means, fronts)
 
 
 def best_constant_iou(held_out: Example, grid: VolumeGrid = VRN_GRID) -> float:
@@ -130,8 +131,3 @@ def _measure(
 
 def _take(held_out: Example, numbers: Int[np.ndarray, " b"]) -> Example:
     return jax.tree.map(lambda leaf: leaf[numbers], held_out)
-
-
-def _mean(values: Float[np.ndarray, " n"]) -> float:
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if len(known) else float("nan")

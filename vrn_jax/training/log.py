@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 import time
 from collections import deque
 from pathlib import Path
@@ -82,11 +83,12 @@ class RunLog:
         self, step: int, metrics: dict[str, float], picture: UInt8[np.ndarray, "h w 3"]
     ) -> None:
         """Notes an evaluation of the weights after update `step`, and writes the picture."""
+        self.flush()
         self._write(step, {f"held_out/{name}": value for name, value in metrics.items()})
         self._events.add_image("held_out", picture, step, dataformats="HWC")
         with writing(self._folder / "preview.png") as partial:
             Image.fromarray(picture).save(partial, "png")
-        self._bar.write(f"step {step}: held-out IoU {metrics['iou']:.3f}")
+        self._bar.write(f"step {step}: held-out IoU {metrics['iou']:.3f}", file=sys.stderr)
 
     def summary(self, values: dict[str, Any]) -> None:
         """Writes summary.json."""
