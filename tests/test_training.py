@@ -252,7 +252,8 @@ def test_gradients_accumulate_to_those_of_one_batch(pool):
         found.append([float(metrics[name]) for name in ("loss", "gradient_norm")])
         assert jax.tree.all(jax.tree.map(jnp.array_equal, new.batch_stats, state.batch_stats))
     # Not the weights: Adam's first step is a sign, which rounding turns where a gradient is zero.
-    np.testing.assert_allclose(*found, rtol=1e-4)
+    # A sum or a half in the place of the mean would be off by a factor of two.
+    np.testing.assert_allclose(*found, rtol=1e-3)
 
 
 def test_a_pool_is_drawn_from_by_sample_number(pool):
