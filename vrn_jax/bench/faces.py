@@ -63,8 +63,8 @@ def measure_faces(
         yaw and on portraits.
     """
     speed = _speed(source, batch or (1 if jax.default_backend() == "cpu" else 64))
-    fitter = HeadFitter(head, facemesh_points(head))
-    rows = [_row(source[i], head, fitter) for i in progress(range(count))]
+    detector, fitter = FaceDetector(), HeadFitter(head, facemesh_points(head))
+    rows = [_row(source[i], head, detector, fitter) for i in progress(range(count))]
     yaw, error, found, residual = (np.array(column) for column in zip(*rows, strict=True))
     bins = {name: yaw_bin(yaw) == i for i, name in enumerate(YAW_BINS)}
     bins["all"] = np.ones(count, bool)
@@ -77,7 +77,7 @@ def measure_faces(
         for name, chosen in bins.items()
     }
     if portraits is not None:
-        likeness["portraits"] = _portraits(portraits, fitter, count, progress)
+        likeness["portraits"] = _portraits(portraits, detector, fitter, count, progress)
     return {
         **provenance("vrn bench faces", ("jax", "numpy")),
         "speed": speed,
@@ -120,7 +120,9 @@ def _speed(source: FaceSource, batch: int, repeats: int = 15) -> dict:
     }
 
 
-def _row(example: Example, head: Head, fitter: HeadFitter) -> tuple[float, float, bool, float]:
+def _row(
+    example: Example, head: Head, detector: FaceDetector, fitter: HeadFitter
+) -> tuple[float, float, bool, float]:
     """(yaw, depth error of the mean head, whether the detector finds the face, residual)."""
     landmarks = np.asarray(example.landmarks)
     truth = depth_map(example.solid)
@@ -128,12 +130,16 @@ def _row(example: Example, head: Head, fitter: HeadFitter) -> tuple[float, float
     error = float(
         depth_error(jnp.asarray(mesh_front(mean, truth.shape)), truth, example.landmarks).error
     )
-    found, residual = _detected(np.asarray(example.image), fitter)
+    found, residual = _detected(np.asarray(example.image), detector, fitter)
     return float(example.attributes.yaw), error, found, residual
 
 
 def _portraits(
-    folder: Path, fitter: HeadFitter, count: int, progress: Callable[[range], Iterable[int]]
+    folder: Path,
+    detector: FaceDetector,
+    fitter: HeadFitter,
+    count: int,
+    progress: Callable[[range], Iterable[int]],
 ) -> dict:
     """The same on real portraits, brought to the scale of the made faces."""
     paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in PHOTO_SUFFIXES)
@@ -141,7 +147,7 @@ def _portraits(
     outcomes = []
     for i in progress(range(len(paths))):
         photo = read_photo(paths[i])
-        outcomes.append(_detected(_shrunk(photo), fitter))
+        outcomes.append(_detected(_shrunk(photo), detector, fitter))
     found, residual = (np.array(column) for column in zip(*outcomes, strict=True))
     return {"faces": len(paths), "recall": _mean(found), "residual": _mean(residual[found])}
 
@@ -154,17 +160,12 @@ def _shrunk(photo: np.ndarray) -> np.ndarray:
     return warp(photo, matrix, (192, 192))
 
 
-_detector: list[FaceDetector] = []
-
-
-def _detected(crop: np.ndarray, fitter: HeadFitter) -> tuple[bool, float]:
+def _detected(crop: np.ndarray, detector: FaceDetector, fitter: HeadFitter) -> tuple[bool, float]:
     """Whether a face is found in the middle of a crop, on a grey canvas, and the fit's residual."""
-    if not _detector:
-        _detector.append(FaceDetector())
     canvas = np.full((_CANVAS, _CANVAS, 3), 127, np.uint8)
     margin = (_CANVAS - crop.shape[0]) // 2
     canvas[margin : margin + crop.shape[0], margin : margin + crop.shape[1]] = crop
-    for face in _detector[0](canvas):
+    for face in detector(canvas):
         centre = (face.box[:2] + face.box[2:]) / 2 - _CANVAS / 2
         if np.abs(centre).max() < 60 and face.facemesh is not None:
             return True, fitter(face.facemesh).residual
