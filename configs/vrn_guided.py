@@ -11,7 +11,8 @@ Cost: as vrn.py. Score: not run.
 from dataclasses import replace
 from pathlib import Path
 
-from vrn_jax.config import ModelConfig, load_preset
+from vrn_jax.config import ModelConfig
+from vrn_jax.presets import load_preset
 
 _base = load_preset(Path(__file__).with_name("vrn.py"))
 config = replace(

@@ -13,9 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vrn_jax.config import TrainConfig, from_dict
+from vrn_jax.config import TrainConfig
 from vrn_jax.faces.sample import Attributes, Example
 from vrn_jax.geometry.solid import Solid
+from vrn_jax.presets import from_dict
 from vrn_jax.training import loop
 
 

@@ -3,9 +3,10 @@ import json
 
 import pytest
 
-from vrn_jax.config import ModelConfig, from_dict
+from vrn_jax.config import ModelConfig
 from vrn_jax.geometry.grid import VolumeGrid
 from vrn_jax.interop.info import WeightsInfo
+from vrn_jax.presets import from_dict
 
 
 def test_nested_settings_survive_json():

@@ -27,8 +27,6 @@ from vrn_jax.config import (
     OptimConfig,
     RunConfig,
     TrainConfig,
-    from_dict,
-    load_preset,
 )
 from vrn_jax.errors import InputError, TrainingError
 from vrn_jax.faces.sample import Example
@@ -37,6 +35,7 @@ from vrn_jax.geometry.solid import occupancy
 from vrn_jax.losses import heatmap_loss, volume_loss
 from vrn_jax.models.convolution import convolve_3x3
 from vrn_jax.models.vrn import VRN
+from vrn_jax.presets import from_dict, load_preset
 from vrn_jax.training import loop
 from vrn_jax.training.checkpoint import Checkpoints
 from vrn_jax.training.data import examples

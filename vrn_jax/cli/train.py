@@ -8,8 +8,9 @@ from pathlib import Path
 import tyro
 
 from vrn_jax.cli.process import keep_compiled_programs, writable_folder
-from vrn_jax.config import TrainConfig, load_preset
+from vrn_jax.config import TrainConfig
 from vrn_jax.errors import InputError
+from vrn_jax.presets import load_preset
 
 __all__ = ["Train", "train"]
 

@@ -18,11 +18,11 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from vrn_jax.config import from_dict
 from vrn_jax.errors import WeightsError
 from vrn_jax.interop.info import WeightsInfo
 from vrn_jax.interop.mapping import layer_tensors, variables_from_layers
 from vrn_jax.io.atomic import writing
+from vrn_jax.presets import from_dict
 
 __all__ = [
     "NAMED_WEIGHTS",

@@ -13,8 +13,9 @@ import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from vrn_jax.config import TrainConfig, from_dict
+from vrn_jax.config import TrainConfig
 from vrn_jax.errors import InputError
+from vrn_jax.presets import from_dict
 from vrn_jax.training.parallel import shardings
 from vrn_jax.training.state import TrainState, initial_state
 
