@@ -201,7 +201,7 @@ def scipy_clean(logits: np.ndarray, mirrored: np.ndarray | None, settings: Postp
     """
 
     def probabilities(x: np.ndarray) -> np.ndarray:
-        enlarged = scipy.ndimage.zoom(x.astype(np.float64), (4, 4, 1), order=1)
+        enlarged = scipy.ndimage.zoom(x.astype(np.float64), (*[settings.stride] * 2, 1), order=1)
         return 1 / (1 + np.exp(-enlarged))
 
     occupancy = probabilities(logits)
@@ -228,6 +228,7 @@ CASES = {
     "plain": (PostprocessSettings(), False),
     "mirrored": (PostprocessSettings(), True),
     "official threshold": (PostprocessSettings(threshold=10 / 255), False),
+    "half the resolution": (PostprocessSettings(stride=8), True),
     "smooth": (PostprocessSettings(threshold=0.4, sigma_px=0.7, plane_depth=0.5), True),
 }
 

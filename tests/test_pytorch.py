@@ -1,5 +1,6 @@
 """Beside PyTorch: the original's whole way, and `vrn compare`. Skipped without torch."""
 
+import dataclasses
 import json
 
 import jax
@@ -18,15 +19,17 @@ torch = pytest.importorskip("torch")
 BOX = (180.0, 60.0, 262.0, 168.0)
 
 
-def test_both_compute_the_same():
+@pytest.mark.parametrize("shrink", [1, 2])
+def test_both_compute_the_same(shrink):
     from vrn_jax.interop.pytorch import torch_vrn
 
-    variables = random_variables(SMALL)
+    config = dataclasses.replace(SMALL, shrink=shrink)
+    variables = random_variables(config)
     image = np.random.default_rng(0).normal(size=(2, 32, 48, 3)).astype(np.float32)
-    theirs = torch_vrn(layer_tensors(variables), SMALL.stacks)
+    theirs = torch_vrn(layer_tensors(variables), config)
     with torch.inference_mode():
         expected = theirs(torch.from_numpy(image.transpose(0, 3, 1, 2))).numpy()
-    ours = jax.jit(VRN(SMALL).apply)(variables, jax.numpy.asarray(image)).volume
+    ours = jax.jit(VRN(config).apply)(variables, jax.numpy.asarray(image)).volume
     np.testing.assert_allclose(ours, expected.transpose(0, 2, 3, 1), rtol=1e-3, atol=1e-3)
 
 

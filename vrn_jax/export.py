@@ -47,7 +47,7 @@ def export_stablehlo(path: str | os.PathLike[str], weights: Weights) -> None:
         crops: UInt8[Array, "b h w 3"], landmarks: Float[Array, "b l 2"] | None = None
     ) -> Float[Array, "b h w d"]:
         logits = network_logits(model, info, variables, crops, landmarks)
-        return probabilities(logits, info.upsampling)
+        return probabilities(logits, info)
 
     (batch,) = jax.export.symbolic_shape("b")
     arguments = [jax.ShapeDtypeStruct((batch, *info.grid.shape[:2], 3), jnp.uint8)]
@@ -81,7 +81,7 @@ def export_onnx(path: str | os.PathLike[str], weights: Weights) -> None:
     from vrn_jax.interop.pytorch import Volumes, torch_vrn
 
     info = weights.info
-    network = torch_vrn(layer_tensors(weights.variables), info.model.stacks, info.norm)
+    network = torch_vrn(layer_tensors(weights.variables), info.model, info.norm)
     crops = torch.zeros((2, *info.grid.shape[:2], 3), dtype=torch.uint8)
     with writing(path) as partial:
         torch.onnx.export(

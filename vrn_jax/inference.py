@@ -105,6 +105,7 @@ class Reconstructor:
             threshold=weights.info.threshold if threshold is None else threshold,
             sigma_px=weights.info.sigma_px if sigma_px is None else sigma_px,
             plane_depth=weights.info.grid.plane_depth,
+            stride=weights.info.model.stride,
             upsampling=weights.info.upsampling,
             solid=weights.info.solid,
         )
@@ -244,7 +245,7 @@ class Reconstructor:
         points = None if landmarks is None else jnp.asarray(landmarks)
         crops = jnp.asarray(crops)
         logits = network_logits(self._model, self.info, self._variables, crops, points)
-        return probabilities(logits, self.info.upsampling)
+        return probabilities(logits, self.info)
 
     def _surface(self, cleaned: Cleaned, index: int) -> Mesh:
         """Fetches the occupied box, and no more, from the device and meshes it."""

@@ -54,6 +54,8 @@ class PostprocessSettings:
     """Standard deviation of the Gaussian that smooths the probabilities, crop pixels; 0: none."""
     plane_depth: float = 0.5
     """Depth of a voxel in crop pixels, `VolumeGrid.plane_depth`."""
+    stride: int = 4
+    """Voxels to a cell of the logits, along rows and columns; `ModelConfig.stride`."""
     upsampling: Upsampling = "align_corners"
     solid: bool = True
     """Keep the largest component and fill it, which the original did not do."""
@@ -85,15 +87,15 @@ def clean(
     *,
     settings: PostprocessSettings,
 ) -> Cleaned:
-    """Turns the network's logits, at a quarter of the crop's size, into clean solids of full size.
+    """Turns the network's logits into clean solids of the crop's size.
 
-    Enlarges by 4, takes the sigmoid, smooths, keeps the largest component and fills its cavities.
+    Enlarges, takes the sigmoid, smooths, keeps the largest component and fills its cavities.
     `mirrored_logits` are those of the crop flipped left to right: they are flipped back, and the
     two volumes of probabilities averaged.
     """
 
     def one(pair: tuple[Array, Array | None]) -> Cleaned:
-        occupancy = _probabilities(*pair, settings.upsampling)
+        occupancy = _probabilities(*pair, settings)
         if settings.sigma_px > 0:
             occupancy = smooth(occupancy, settings.sigma_px, settings.plane_depth)
         if not settings.solid:
@@ -105,11 +107,17 @@ def clean(
     return lax.map(one, (logits, mirrored_logits))
 
 
-def _probabilities(logits: Array, mirrored: Array | None, mode: Upsampling) -> Array:
-    occupancy = jax.nn.sigmoid(upsample(logits[None], mode=mode)[0])
+def _probabilities(
+    logits: Array, mirrored: Array | None, settings: PostprocessSettings
+) -> Float32[Array, "h w d"]:
+    def enlarged(logits: Array) -> Array:
+        larger = upsample(logits[None], settings.stride, settings.upsampling)
+        return jax.nn.sigmoid(larger[0])
+
+    occupancy = enlarged(logits)
     if mirrored is None:
         return occupancy
-    return (occupancy + jax.nn.sigmoid(upsample(mirrored[None, :, ::-1], mode=mode)[0])) / 2
+    return (occupancy + enlarged(mirrored[:, ::-1])) / 2
 
 
 def _keep_solid(occupancy: Float32[Array, "h w d"], threshold: float) -> Cleaned:

@@ -7,12 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
-from vrn_jax.config import Upsampling
 from vrn_jax.errors import InputError
 from vrn_jax.geometry.resample import upsample
 from vrn_jax.interop.info import WeightsInfo
 from vrn_jax.models.guidance import landmark_channels, mirrored_landmarks
-from vrn_jax.models.vrn import STRIDE, VRN, Logits
+from vrn_jax.models.vrn import VRN, Logits
 from vrn_jax.postprocess import Cleaned, PostprocessSettings, clean
 
 __all__ = ["cleaned_volumes", "network_input", "network_logits", "probabilities"]
@@ -49,10 +48,10 @@ def network_input(
 
 @partial(jax.jit, static_argnums=1)
 def probabilities(
-    logits: Float[Array, "b h w d"], upsampling: Upsampling = "align_corners"
+    logits: Float[Array, "b h w d"], info: WeightsInfo
 ) -> Float[Array, "b height width d"]:
     """Enlarged to the size of the crops, 0..1."""
-    return jax.nn.sigmoid(upsample(logits, STRIDE, upsampling))
+    return jax.nn.sigmoid(upsample(logits, info.model.stride, info.upsampling))
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))

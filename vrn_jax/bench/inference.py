@@ -99,14 +99,14 @@ def _network(crop: np.ndarray, repeats: int) -> dict[str, float]:
             return jax.block_until_ready(forward(on_device, image))
 
         seconds[f"network_{name}"] = _median_seconds(ours, repeats)
-        peers = _torch_forwards(layer_tensors(variables), config.stacks, image)
+        peers = _torch_forwards(layer_tensors(variables), config, image)
         for peer, theirs in peers.items():
             seconds[f"network_{name}_{peer}"] = _median_seconds(theirs, repeats)
     return seconds
 
 
 def _torch_forwards(
-    tensors: dict, stacks: int, image: np.ndarray
+    tensors: dict, config: ModelConfig, image: np.ndarray
 ) -> dict[str, Callable[[], object]]:
     """PyTorch's way through the network in its faster layout and in its default one."""
     try:
@@ -118,7 +118,7 @@ def _torch_forwards(
     x = torch.from_numpy(image.transpose(0, 3, 1, 2))
 
     def forward(layout: torch.memory_format) -> Callable[[], object]:
-        network, pixels = torch_vrn(tensors, stacks), x.contiguous(memory_format=layout)
+        network, pixels = torch_vrn(tensors, config), x.contiguous(memory_format=layout)
         for parameter in network.parameters():
             if parameter.ndim == 4:
                 parameter.data = parameter.data.contiguous(memory_format=layout)

@@ -19,7 +19,7 @@ import numpy as np
 import scipy.spatial
 from jaxtyping import Array, Float, UInt8
 
-from vrn_jax.config import ModelConfig, Upsampling
+from vrn_jax.config import ModelConfig
 from vrn_jax.errors import InputError
 from vrn_jax.geometry.isosurface import isosurface
 from vrn_jax.geometry.resample import upsample
@@ -27,7 +27,7 @@ from vrn_jax.interop.info import WeightsInfo, original_info
 from vrn_jax.interop.mapping import layer_shapes, layer_tensors, variables_from_layers
 from vrn_jax.interop.stages import jax_stages, stage_names
 from vrn_jax.interop.weights import Weights
-from vrn_jax.models.vrn import STRIDE, VRN, Logits
+from vrn_jax.models.vrn import VRN, Logits
 from vrn_jax.preview import render
 from vrn_jax.programs import network_input
 from vrn_jax.types import Mesh
@@ -132,7 +132,7 @@ class _Jax:
     def __init__(self, weights: Weights, dtype: DType):
         info = weights.info
         kind = jnp.float64 if dtype == "float64" else jnp.float32
-        self.upsampling: Upsampling = info.upsampling
+        self._enlarge = partial(upsample, factor=info.model.stride, mode=info.upsampling)
         model = VRN(info.model, info.norm, jnp.bfloat16 if dtype == "bfloat16" else None)
         self.variables = jax.tree.map(lambda leaf: jnp.asarray(leaf, kind), weights.variables)
         self.kind = kind
@@ -140,13 +140,13 @@ class _Jax:
 
         def volume(variables: dict, x: Array) -> Array:
             logits = cast(Logits, model.apply(variables, x)).volume
-            return jax.nn.sigmoid(upsample(logits, STRIDE, self.upsampling))
+            return jax.nn.sigmoid(self._enlarge(logits))
 
         self._volume = jax.jit(volume)
 
     def stages(self, images: np.ndarray) -> dict[str, np.ndarray]:
         stages = dict(self._stages(self.variables, jnp.asarray(images, self.kind)))
-        stages["upsample"] = upsample(stages["logits"], STRIDE, self.upsampling)
+        stages["upsample"] = self._enlarge(stages["logits"])
         stages["probability"] = jax.nn.sigmoid(stages["upsample"])
         return {name: np.asarray(value.astype(self.kind)) for name, value in stages.items()}
 
@@ -183,9 +183,9 @@ class _Torch:
         on_gpu = jax.default_backend() == "gpu" and torch.cuda.is_available()
         self.device = torch.device("cuda" if on_gpu else "cpu")
         self.dtype = getattr(torch, dtype)
-        self.upsampling: Upsampling = weights.info.upsampling
+        self.info = weights.info
         info = weights.info
-        network = torch_vrn(layer_tensors(weights.variables), info.model.stacks, info.norm)
+        network = torch_vrn(layer_tensors(weights.variables), info.model, info.norm)
         self.network = network.to(self.device, self.dtype)
         if on_gpu:  # full float32, as JAX is asked for
             torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
@@ -202,7 +202,7 @@ class _Torch:
 
         from vrn_jax.interop.pytorch import enlarged
 
-        large = enlarged(logits, self.upsampling)
+        large = enlarged(logits, self.info)
         return large, torch.sigmoid(large)
 
     def stages(self, images: np.ndarray) -> dict[str, np.ndarray]:

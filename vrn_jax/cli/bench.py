@@ -1,9 +1,9 @@
 """`vrn bench`: speed and recall as JSON, and the tables made of it."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -55,6 +55,24 @@ class BenchFaces:
 
 
 @dataclass(frozen=True)
+class BenchTrain:
+    """Measure training: compilation, images/s, the share of making faces, and PyTorch beside it."""
+
+    preset: tyro.conf.Positional[Path]
+    """Python file of the run to measure, such as configs/vrn.py."""
+    batch: int | None = None
+    """Images a step, instead of the preset's."""
+    dtype: Literal["float32", "bfloat16"] | None = None
+    """Of the network's arithmetic, instead of the preset's."""
+    steps: int = 5
+    """Steps to time; the median counts."""
+    torch: bool = True
+    """Train the same graph in PyTorch too, if it is installed."""
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """JSON file to write; without one the numbers are printed."""
+
+
+@dataclass(frozen=True)
 class BenchTables:
     """Rewrite the tables of documents from the JSON files of earlier benches."""
 
@@ -72,6 +90,7 @@ class Bench:
         Annotated[BenchInference, tyro.conf.subcommand("inference")]
         | Annotated[BenchDetection, tyro.conf.subcommand("detection")]
         | Annotated[BenchFaces, tyro.conf.subcommand("faces")]
+        | Annotated[BenchTrain, tyro.conf.subcommand("train")]
         | Annotated[BenchTables, tyro.conf.subcommand("tables")]
     )
 
@@ -95,6 +114,8 @@ def bench(command: Bench) -> int:
         numbers = measure_inference(astronaut())
     elif isinstance(options, BenchFaces):
         numbers = _measure_faces(options)
+    elif isinstance(options, BenchTrain):
+        numbers = _measure_training(options)
     else:
         from vrn_jax.bench.detection import measure_recall
 
@@ -106,6 +127,19 @@ def bench(command: Bench) -> int:
         with writing(options.output) as partial:
             partial.write_text(text + "\n", encoding="utf-8")
     return 0
+
+
+def _measure_training(options: BenchTrain) -> dict:
+    if min(options.steps, 1 if options.batch is None else options.batch) < 1:
+        raise InputError(f"--steps and --batch must be 1 or more, got {options}")
+    from vrn_jax.bench.train import measure_training
+    from vrn_jax.presets import load_preset
+
+    config = load_preset(options.preset)
+    changes = {"batch_size": options.batch, "dtype": options.dtype}
+    given = {name: value for name, value in changes.items() if value is not None}
+    config = replace(config, compute=replace(config.compute, **given))
+    return measure_training(config, steps=options.steps, torch_peer=options.torch)
 
 
 def _measure_faces(options: BenchFaces) -> dict:

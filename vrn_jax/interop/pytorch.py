@@ -8,31 +8,35 @@ import numpy as np
 import torch
 from torch import nn
 
-from vrn_jax.config import Norm, Upsampling
+from vrn_jax.config import ModelConfig, Norm
 from vrn_jax.errors import InputError
 from vrn_jax.interop.info import WeightsInfo
 from vrn_jax.models.hourglass import LEVELS
-from vrn_jax.models.vrn import STRIDE
 
 __all__ = ["Volumes", "enlarged", "torch_stages", "torch_vrn"]
 
 Layers = dict[str, torch.Tensor]
 
 
-def torch_vrn(tensors: dict[str, np.ndarray], stacks: int, norm: Norm = "running") -> nn.Sequential:
+def torch_vrn(
+    tensors: dict[str, np.ndarray], config: ModelConfig, norm: Norm = "running"
+) -> nn.Sequential:
     """An unguided or guided network: float [b c 192 192] -> volume logits [b d 48 48].
 
     `tensors` are those of `interop.mapping.layer_tensors`. With "batch" it is in training mode.
     """
     layers = {name: torch.from_numpy(np.array(t, np.float32)) for name, t in tensors.items()}
+    first = _conv(layers, "stem.conv", stride=2)
+    if config.shrink > 1:
+        first = nn.Sequential(nn.AvgPool2d(config.shrink), first)
     network = nn.Sequential(
-        _conv(layers, "stem.conv", stride=2),
+        first,
         *_norm_relu(layers, "stem.bn"),
         Residual(layers, "stem.res0"),
         nn.MaxPool2d(2),
         Residual(layers, "stem.res1"),
         Residual(layers, "stem.res2"),
-        *(Stack(layers, f"stack{s}") for s in range(stacks)),
+        *(Stack(layers, f"stack{s}") for s in range(config.stacks)),
         _conv(layers, "head.conv"),
         *_norm_relu(layers, "head.bn"),
         _conv(layers, "head.out"),
@@ -83,23 +87,23 @@ class Volumes(nn.Module):
         if self.info.channels == "bgr":
             x = x.flip(1)
         logits = self.network(x * self.info.input_scale + self.info.input_offset)
-        volume = torch.sigmoid(enlarged(logits, self.info.upsampling))
+        volume = torch.sigmoid(enlarged(logits, self.info))
         return volume.permute(0, 2, 3, 1)
 
 
-def enlarged(logits: torch.Tensor, upsampling: Upsampling) -> torch.Tensor:
-    """[b d h w] to four times the height and width.
+def enlarged(logits: torch.Tensor, info: WeightsInfo) -> torch.Tensor:
+    """[b d h w] to the height and width of the crop.
 
     Raises:
         InputError: if PyTorch has no such layer.
     """
-    if upsampling == "asymmetric":
+    if info.upsampling == "asymmetric":
         raise InputError("PyTorch has no asymmetric bilinear enlargement")
     return nn.functional.interpolate(
         logits,
-        scale_factor=STRIDE,
+        scale_factor=info.model.stride,
         mode="bilinear",
-        align_corners=upsampling == "align_corners",
+        align_corners=info.upsampling == "align_corners",
     )
 
 

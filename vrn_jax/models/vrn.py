@@ -6,8 +6,8 @@
 - multitask: the unguided network, and a third hourglass that forks off before the last one and
   ends in 68 landmark heatmaps. The trees agree, so unguided weights start a multitask network.
 
-Everything ends at a quarter of the input's resolution; `geometry.resample.upsample` and a sigmoid
-turn the logits into an occupancy (see `postprocess`).
+Everything ends at a quarter of the input's resolution, or less by `ModelConfig.shrink`;
+`geometry.resample.upsample` and a sigmoid turn the logits into an occupancy (see `postprocess`).
 """
 
 from typing import NamedTuple
@@ -20,10 +20,7 @@ from vrn_jax.config import ModelConfig, Norm
 from vrn_jax.models.hourglass import Hourglass
 from vrn_jax.models.layers import NormRelu, Pointwise, Residual, repeat
 
-__all__ = ["STRIDE", "VRN", "Logits", "input_channels"]
-
-STRIDE = 4
-"""Input pixels to a cell of the logits."""
+__all__ = ["VRN", "Logits", "input_channels"]
 
 
 class Logits(NamedTuple):
@@ -47,14 +44,19 @@ class VRN(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b height width c"]) -> Logits:
-        """Maps images, in the weights' input range and of sides divisible by 8, to logits."""
+        """Maps images, in the weights' input range and of sides divisible by 8 (times the
+        configuration's `shrink`), to logits.
+        """
         kind = (self.config.features, self.norm, self.dtype)
         expected = input_channels(self.config)
-        if x.shape[-1] != expected or x.shape[1] % 8 or x.shape[2] % 8:
+        multiple = 2 * self.config.stride
+        if x.shape[-1] != expected or x.shape[1] % multiple or x.shape[2] % multiple:
             raise ValueError(
-                f"the {self.config.task} VRN takes [b h w {expected}] with h and w multiples of 8, "
-                f"got {x.shape}"
+                f"the {self.config.task} VRN takes [b h w {expected}] with h and w multiples of "
+                f"{multiple}, got {x.shape}"
             )
+        if self.config.shrink > 1:
+            x = nn.avg_pool(x, (self.config.shrink,) * 2, (self.config.shrink,) * 2)
         x = _Stem(*kind, name="stem")(x)
         stacks = _Stack(*kind, name="stacks")
         x, outputs = repeat(_apply_and_emit, stacks, x, length=self.config.stacks)

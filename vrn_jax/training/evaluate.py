@@ -22,7 +22,7 @@ from vrn_jax.metrics.depth import depth_error, volume_front
 from vrn_jax.metrics.landmarks import landmark_nme, outer_interocular
 from vrn_jax.metrics.statistics import YAW_BINS, yaw_bin
 from vrn_jax.metrics.volume import iou
-from vrn_jax.models.vrn import STRIDE, VRN, Logits
+from vrn_jax.models.vrn import VRN, Logits
 from vrn_jax.training.step import guidance, network_input, weights_info
 
 __all__ = ["Evaluation", "best_constant_iou", "evaluate", "heatmap_points"]
@@ -110,7 +110,7 @@ def _measure(
 
     def one(sample: tuple[Array, Example]) -> dict[str, Array]:
         logits, truth = sample
-        probability = jax.nn.sigmoid(upsample(logits[None], STRIDE)[0])
+        probability = jax.nn.sigmoid(upsample(logits[None], config.model.stride)[0])
         solid = occupancy(truth.solid, info.grid)
         fronts = [volume_front(volume, grid=info.grid) for volume in (solid, probability)]
         error, coverage = depth_error(fronts[1], fronts[0], truth.landmarks)

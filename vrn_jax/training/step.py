@@ -21,7 +21,7 @@ from vrn_jax.geometry.grid import VRN_GRID, VolumeGrid
 from vrn_jax.interop.info import WeightsInfo
 from vrn_jax.losses import heatmap_loss, volume_loss
 from vrn_jax.models.guidance import landmark_channels
-from vrn_jax.models.vrn import STRIDE, VRN, Logits
+from vrn_jax.models.vrn import VRN, Logits
 from vrn_jax.training.data import Source, examples
 from vrn_jax.training.optimizers import make_optimizer
 from vrn_jax.training.state import TrainState
@@ -164,7 +164,7 @@ def _loss(
 
 def _heatmaps(model: ModelConfig, landmarks: Float[Array, "b l 3"]) -> Float[Array, "b h w l"]:
     """Gaussians at the logits' resolution, whose corners are aligned with the crop's."""
-    h, w = (size // STRIDE for size in VRN_GRID.shape[:2])
+    h, w = (size // model.stride for size in VRN_GRID.shape[:2])
     x = landmarks[..., 0] * ((w - 1) / (VRN_GRID.columns - 1))
     y = landmarks[..., 1] * ((h - 1) / (VRN_GRID.rows - 1))
     return landmark_channels(jnp.stack([x, y], -1), (h, w))[..., : model.landmarks]
