@@ -47,12 +47,12 @@ def network_input(
     return x
 
 
-@partial(jax.jit, static_argnums=1)
+@partial(jax.jit, static_argnums=(1, 2))
 def probabilities(
-    logits: Float[Array, "b h w d"], upsampling: Upsampling = "align_corners"
+    logits: Float[Array, "b h w d"], upsampling: Upsampling = "align_corners", stride: int = 1
 ) -> Float[Array, "b height width d"]:
-    """Enlarged to the size of the crops, 0..1."""
-    return jax.nn.sigmoid(upsample(logits, STRIDE, upsampling))
+    """Enlarged to the size of the crops, 0..1; of that every `stride`-th row and column."""
+    return jax.nn.sigmoid(upsample(logits, STRIDE, upsampling, stride=stride))
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
