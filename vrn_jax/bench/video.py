@@ -164,7 +164,7 @@ def _trembling(reconstructor: Reconstructor, clip: list[ClipFrame], smooth: bool
         "outline_px": round(jitter(found[:, None]), 4),
         "crop_px": round(jitter(np.stack(crops)[:, None]), 4),
         "late_frames": round(outline_shift(found, np.stack(truth)), 2)
-        if np.ptp(np.stack(truth)) > 1
+        if np.ptp(np.stack(truth), axis=0).max() > 1
         else None,
     }
 

@@ -105,4 +105,4 @@ def _animation(options: Render) -> None:
         look=options.look,
     )
     bar = tqdm(pictures, total=options.frames, unit="frame", disable=None)
-    write_animation(options.output, bar, rate=options.rate)
+    write_animation(options.output, iter(bar), rate=options.rate)

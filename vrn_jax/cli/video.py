@@ -47,14 +47,17 @@ def video(options: Video) -> int:
     from vrn_jax.video import reconstruct_video
 
     reconstructor = load(options.weights, threshold=options.threshold, sigma_px=options.sigma_px)
+    frames = 0
     with tqdm(unit="frame", disable=None) as bar:
 
         def on_frame(expected: int | None) -> None:
+            nonlocal frames
+            frames += 1
             bar.total = expected
             bar.update()
 
         with_face = reconstruct_video(
             reconstructor, source, options.output, options.settings, on_frame=on_frame
         )
-    print(f"{options.output}: a face in {with_face} of {bar.n} frames")
+    print(f"{options.output}: a face in {with_face} of {frames} frames")
     return 0

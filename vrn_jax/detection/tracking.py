@@ -15,7 +15,7 @@ from vrn_jax.types import Face
 
 __all__ = ["FaceTracker", "Tracked"]
 
-SEARCH_WITHOUT_FACE = 4  # frames: a search that found nothing is repeated after so many
+SEARCH_WITHOUT_FACE = 4  # frames: the longest wait after searches that found nothing
 SEARCH_FOR_MORE = 15  # frames: so often new faces are looked for, where all are wanted
 
 
@@ -34,6 +34,7 @@ class FaceTracker:
         self._followed = followed
         self._tracked: list[Tracked] = []
         self._since_search = SEARCH_FOR_MORE
+        self._in_vain = 0  # searches in a row: who has just been lost is soon back, or not at all
         self._next_number = 0
 
     def __call__(self, frame: UInt8[np.ndarray, "h w 3"]) -> list[Tracked]:
@@ -50,13 +51,15 @@ class FaceTracker:
         if lost or self._is_due(bool(tracked)):
             self._since_search = 0
             tracked += self._search(frame, tracked)
+            self._in_vain = 0 if tracked else self._in_vain + 1
         self._tracked = tracked
         return tracked
 
     def _is_due(self, following: bool) -> bool:
         if following and self._followed == "largest":
             return False
-        return self._since_search >= (SEARCH_FOR_MORE if following else SEARCH_WITHOUT_FACE)
+        wait = SEARCH_FOR_MORE if following else min(self._in_vain, SEARCH_WITHOUT_FACE)
+        return self._since_search >= wait
 
     def _search(self, frame: UInt8[np.ndarray, "h w 3"], known: list[Tracked]) -> list[Tracked]:
         if known and self._followed == "largest":

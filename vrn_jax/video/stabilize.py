@@ -16,10 +16,10 @@ from vrn_jax.types import Face
 
 __all__ = ["OneEuro", "Stabilizer"]
 
-MIN_CUTOFF_HZ = 0.6
-BETA = 8.0
-"""In 1 / face sizes: a landmark lags by 2 % of the face's size at most."""
-SPEED_CUTOFF_HZ = 2.0
+MIN_CUTOFF_HZ = 0.4
+BETA = 5.0
+"""In 1 / face sizes: a landmark lags by 3.2 % of the face's size at most."""
+SPEED_CUTOFF_HZ = 1.5
 _JUMP = 0.5  # face sizes between two frames: another face, or a cut
 
 
