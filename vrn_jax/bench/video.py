@@ -5,19 +5,20 @@ The clips are made: one person, rendered with the truth about every frame.
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from itertools import product
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from jaxtyping import Float
 
 from vrn_jax.bench.provenance import provenance
-from vrn_jax.config import FaceSettings, VideoSettings
+from vrn_jax.config import FaceSettings, Layout, VideoSettings
 from vrn_jax.detection import FaceTracker
 from vrn_jax.faces.builtin import builtin_head
-from vrn_jax.faces.clip import ClipFrame, make_clip, still, talking
+from vrn_jax.faces.clip import Acting, ClipFrame, make_clip, still, talking
 from vrn_jax.faces.head import load_head
 from vrn_jax.faces.source import portraits_of
 from vrn_jax.faces.textures import load_textures
@@ -56,7 +57,7 @@ def measure_video(
         with open_writer(clip, rate=Fraction(RATE)) as writer:
             for i, frame in enumerate(moving):
                 writer.write(Frame(frame.picture, i, 1))
-        speed = {view: _speed(reconstructor, clip, view, frames) for view in ("over", "side")}
+        speed = {v: _speed(reconstructor, clip, v, frames) for v in get_args(Layout)}
     trembling = {
         f"{name}, {'smoothed' if smooth else 'as it is'}": _trembling(reconstructor, clip_, smooth)
         for (name, clip_), smooth in product(
@@ -104,7 +105,11 @@ def outline_shift(found: Float[np.ndarray, "t 2"], true: Float[np.ndarray, "t 2"
 
 
 def _clip(
-    head: Path | None, textures: Path | None, acting, frames: int, number: int
+    head: Path | None,
+    textures: Path | None,
+    acting: Callable[[float], Acting],
+    frames: int,
+    number: int,
 ) -> Iterator[ClipFrame]:
     loaded = builtin_head() if head is None else load_head(head)
     portraits = None
@@ -122,7 +127,7 @@ def _clip(
     )
 
 
-def _speed(reconstructor: Reconstructor, clip: Path, view, frames: int) -> dict:
+def _speed(reconstructor: Reconstructor, clip: Path, view: Layout, frames: int) -> dict:
     target = clip.with_name("out.mp4")
     reconstruct_video(reconstructor, clip, target, VideoSettings(view=view))  # compiles
     stopwatch = Stopwatch()

@@ -21,7 +21,7 @@ from vrn_jax.geometry.solid import Solid, occupancy
 
 __all__ = ["Acting", "ClipFrame", "make_clip", "still", "talking"]
 
-_LANDMARKS_ONLY = {"flip_chance": 0.0, "occluder_chance": 0.0}
+_FIXED = {"flip_chance": 0.0, "occluder_chance": 0.0}
 
 
 class ClipFrame(NamedTuple):
@@ -82,7 +82,7 @@ def make_clip(
     The face has the size of a crop's, times `enlarge`. Light, clothes and background stay.
     """
     model = face_model(head)
-    settings = replace(settings or FaceSettings(), **_LANDMARKS_ONLY)
+    settings = replace(settings or FaceSettings(), **_FIXED)
     jaw = np.array([name == "jawOpen" for name in head.expression_names], np.float32)
     camera = _camera(head)
     for i in range(frames):

@@ -5,7 +5,6 @@ rate stays what it is. Audio is copied as it is, without being decoded.
 """
 
 import contextlib
-import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -130,16 +129,12 @@ class VideoWriter:
             context.sample_aspect_ratio = reader.aspect
         # BT.709, said in the file and done in `write`: what players take for granted in HD.
         context.colorspace = context.color_primaries = context.color_trc = 1
-        self._sounds: list[tuple[Any, Iterator[Any], Any]] = []
+        self._audio: _AudioCopy | None = None
         self._started = False
 
     def copy_audio(self, source: Any) -> None:
         """Takes over all audio streams of an open container, before the first frame."""
-        packets = source.demux(source.streams.audio)
-        targets = {
-            s.index: self._container.add_stream_from_template(s) for s in source.streams.audio
-        }
-        self._sounds.append((targets, packets, None))
+        self._audio = _AudioCopy(source, self._container)
 
     def write(self, frame: Frame) -> None:
         """Encodes a frame. All have one size; odd ones are extended by a row or column.
@@ -162,31 +157,40 @@ class VideoWriter:
         if frame.duration:
             picture.duration = frame.duration
         self._mux(self._stream.encode(picture))
-        self._mux_audio(frame.pts * self._time_base)
+        if self._audio is not None:
+            self._audio.write_until(frame.pts * self._time_base)
 
     def finish(self) -> None:
         """Writes what is still on its way."""
         if self._started:
             self._mux(self._stream.encode(None))
-        self._mux_audio(None)
+        if self._audio is not None:
+            self._audio.write_until(None)
 
     def _mux(self, packets: Iterable[Any]) -> None:
         for packet in packets:
             self._container.mux(packet)
 
-    def _mux_audio(self, until_s: Fraction | None) -> None:
-        """The audio up to a time, so that players find sound and picture side by side."""
-        for i, (targets, packets, waiting) in enumerate(self._sounds):
-            kept = None
-            for packet in itertools.chain([waiting] if waiting is not None else [], packets):
-                if packet.dts is None:
-                    continue  # the mark of the end
-                if until_s is not None and packet.dts * packet.time_base > until_s:
-                    kept = packet
-                    break
-                packet.stream = targets[packet.stream.index]
-                self._container.mux(packet)
-            self._sounds[i] = (targets, packets, kept)
+
+class _AudioCopy:
+    """The packets of one container's audio on their way to another."""
+
+    def __init__(self, source: Any, target: Any):
+        streams = source.streams.audio
+        self._target = target
+        self._streams = {s.index: target.add_stream_from_template(s) for s in streams}
+        self._packets: Iterator[Any] = (p for p in source.demux(streams) if p.dts is not None)
+        self._next = next(self._packets, None)
+
+    def write_until(self, time_s: Fraction | None) -> None:
+        """Those up to a time, so that players find sound and picture side by side; None: all."""
+        while self._next is not None:
+            packet = self._next
+            if time_s is not None and packet.dts * packet.time_base > time_s:
+                return
+            packet.stream = self._streams[packet.stream.index]
+            self._target.mux(packet)
+            self._next = next(self._packets, None)
 
 
 @contextlib.contextmanager
