@@ -109,7 +109,7 @@ def video_table(numbers: dict) -> str:
     lines = [
         f"{clip['frames']} frames of {clip['size'][0]} x {clip['size'][1]} pixels; milliseconds a "
         "frame. Decoding and following run in one thread, all others one after the other in "
-        'another; "network" is how long that one waits for the device.',
+        'another; "network" is how long that one hands over and waits.',
         "",
         f"| view | frames/s | {' | '.join(parts)} |",
         "|---" * (len(parts) + 2) + "|",

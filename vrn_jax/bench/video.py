@@ -45,7 +45,7 @@ def measure_video(
     """Frames a second and milliseconds a frame by part, on a talking head; trembling on both clips.
 
     Parts that run in the thread that reads are "decode" and "follow"; all others are in the thread
-    that writes, one after the other, and "network" is how long that waits for the device.
+    that writes, one after the other; "network" is how long that hands over and waits.
     """
     reconstructor = load()
     moving, resting = (

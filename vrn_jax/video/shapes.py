@@ -72,7 +72,8 @@ class ShapeMaker:
             waiting: tuple[_Batch, list[Array]] | None = None
             while batch := following.result():
                 following = pool.submit(self._read, source)
-                started = batch, self._start([one for _, found in batch for one in found])
+                with self.stopwatch.part("network"):
+                    started = batch, self._start([one for _, found in batch for one in found])
                 if waiting is not None:
                     yield from self._finish(*waiting)
                 waiting = started
