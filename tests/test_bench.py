@@ -123,6 +123,7 @@ def test_a_limit_spreads_over_the_folder(tmp_path):
         ("README.md", "inference"),
         ("docs/faces.md", "faces_builtin"),
         ("docs/faces.md", "faces_ict"),
+        ("docs/video.md", "video_ict"),
     ],
 )
 def test_tables_in_documents_are_those_of_the_json(document, table):

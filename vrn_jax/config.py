@@ -3,11 +3,15 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from vrn_jax.errors import InputError
+
 __all__ = [
     "PAPER_AUGMENTATION",
     "ComputeConfig",
     "DataConfig",
     "FaceSettings",
+    "Followed",
+    "Layout",
     "ModelConfig",
     "Norm",
     "OptimConfig",
@@ -15,6 +19,7 @@ __all__ = [
     "Task",
     "TrainConfig",
     "Upsampling",
+    "VideoSettings",
 ]
 
 Task = Literal["unguided", "guided", "multitask"]
@@ -224,3 +229,31 @@ class TrainConfig:
     """The arithmetic."""
     run: RunConfig = RunConfig()
     """The run."""
+
+
+Followed = Literal["largest", "all"]
+"""Which faces of a video: the largest one when it is found, until it is lost; or all."""
+
+Layout = Literal["over", "side"]
+"""Of a video: shapes over their faces; or beside the picture, as the camera sees it and turned."""
+
+
+@dataclass(frozen=True)
+class VideoSettings:
+    """What to make of a video."""
+
+    view: Layout = "over"
+    """The shape over the face, or beside the picture: as the camera sees it, and turned."""
+    faces: Followed = "largest"
+    """Follow the face that is the largest when it is found, until it is lost; or all faces, of
+    which "side" shows the first."""
+    opacity: float = 0.9
+    """Of the shape over the face, 0 to 1."""
+    smooth: bool = True
+    """Average over time what does not move."""
+    batch: int = 8
+    """Frames that are decoded ahead, and go to an accelerator at once; on a CPU one by one."""
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.opacity <= 1 and self.batch >= 1):
+            raise InputError(f"opacity lies in 0 to 1 and a batch is 1 or more, got {self}")

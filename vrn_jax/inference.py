@@ -110,6 +110,11 @@ class Reconstructor:
             solid=weights.info.solid,
         )
 
+    @property
+    def postprocessing(self) -> PostprocessSettings:
+        """How volumes are cleaned: what was given, else what the weights say."""
+        return self._settings
+
     @cached_property
     def _detector(self) -> Callable[[np.ndarray], list[Face]]:
         return self._given_detector or FaceDetector()
@@ -228,10 +233,13 @@ class Reconstructor:
         self,
         crops: Array | np.ndarray,
         landmarks: Float[Array | np.ndarray, "b l 2"] | None = None,
+        *,
+        stride: int = 1,
     ) -> Float[Array, "b h w d"]:
         """Occupancy probabilities of RGB crops, as the network gives them: nothing is cleaned.
 
-        A guided network needs the `landmarks` too, in crop pixels.
+        A guided network needs the `landmarks` too, in crop pixels. With a `stride` there is only
+        every so-manieth row and column.
 
         Raises:
             InputError: if the crops are not uint8 [b 192 192 3].
@@ -245,7 +253,7 @@ class Reconstructor:
         points = None if landmarks is None else jnp.asarray(landmarks)
         crops = jnp.asarray(crops)
         logits = network_logits(self._model, self.info, self._variables, crops, points)
-        return probabilities(logits, self.info)
+        return probabilities(logits, self.info, stride)
 
     def _surface(self, cleaned: Cleaned, index: int) -> Mesh:
         """Fetches the occupied box, and no more, from the device and meshes it."""

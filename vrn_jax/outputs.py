@@ -18,12 +18,14 @@ from vrn_jax.geometry.pose import head_pose
 from vrn_jax.geometry.rasterize import interpolate, rasterize
 from vrn_jax.geometry.texture import texture_from_photo
 from vrn_jax.geometry.transforms import similarity_scale
+from vrn_jax.io.animation import write_animation
 from vrn_jax.io.atomic import writing
 from vrn_jax.io.image import write_png
 from vrn_jax.io.mesh import MESH_SUFFIXES, write_mesh
 from vrn_jax.io.raw import write_raw
 from vrn_jax.preview import preview
 from vrn_jax.reconstruction import Reconstruction
+from vrn_jax.rendering import isosurfaces_picture, slices_picture, turntable
 from vrn_jax.types import Frame, Mesh
 
 __all__ = [
@@ -37,11 +39,26 @@ __all__ = [
     "write_outputs",
 ]
 
-Kind = Literal["glb", "obj", "ply", "stl", "npz", "raw", "json", "depth", "normals", "preview"]
-
+Kind = Literal[
+    "glb",
+    "obj",
+    "ply",
+    "stl",
+    "npz",
+    "raw",
+    "json",
+    "depth",
+    "normals",
+    "preview",
+    "slices",
+    "isosurfaces",
+    "gif",
+    "mp4",
+]
 
 MESH_KINDS = tuple(suffix[1:] for suffix in MESH_SUFFIXES)
 """The kinds that are meshes."""
+_PICTURE_KINDS = ("depth", "normals", "preview", "slices", "isosurfaces")
 
 
 @dataclass(frozen=True)
@@ -50,7 +67,9 @@ class OutputSettings:
 
     save: tuple[Kind, ...] = ("glb", "preview")
     """Kinds of files: meshes (glb, obj, ply, stl), the volume (npz; raw as the original has it),
-    numbers (json), pictures (depth and normals as the photo sees them; preview)."""
+    numbers (json), pictures (depth and normals as the photo sees them; preview; slices of the
+    volume, and its isosurfaces at several thresholds), turntables (gif; mp4 with the video
+    extra)."""
     frame: Frame = "metres"
     """Of obj, ply and stl: metres, photo or crop pixels. GLB is always in metres."""
     faces: int | None = None
@@ -62,8 +81,9 @@ class OutputSettings:
 def save(
     face: Reconstruction, path: str | os.PathLike[str], settings: OutputSettings | None = None
 ) -> None:
-    """Writes one file, of the kind its suffix says: .glb, .obj, .ply, .stl, .npz, .raw or .json,
-    .preview.png, .depth.png or .normals.png. See `OutputSettings` for frame and simplification.
+    """Writes one file, of the kind its suffix says: .glb, .obj, .ply, .stl, .npz, .raw, .json, .gif
+    or .mp4, .preview.png, .depth.png, .normals.png, .slices.png or .isosurfaces.png. See
+    `OutputSettings` for frame and simplification.
 
     Raises:
         InputError: if the suffix is none of these.
@@ -110,7 +130,7 @@ def write_outputs(face: Reconstruction, stem: Path, settings: OutputSettings) ->
     if settings.faces is not None:
         mesh = simplify_surface(mesh, settings.faces)
     textured = mesh
-    if {"glb", "obj", "ply", "preview"} & set(settings.save):
+    if {"glb", "obj", "ply", "preview", "gif", "mp4"} & set(settings.save):
         textured = texture_from_photo(mesh, face.photo)
     paths = []
     for kind in settings.save:
@@ -126,11 +146,11 @@ def write_outputs(face: Reconstruction, stem: Path, settings: OutputSettings) ->
             _write_json(path, face, mesh)
         elif kind == "depth":
             _write_depth(path, depth_map(mesh, face.photo.shape[:2]))
+        elif kind in ("gif", "mp4"):
+            upright = moved(textured, face.crop.crop_from_photo, "crop")
+            write_animation(path, turntable(upright))
         else:
-            shape = face.photo.shape[:2]
-            write_png(
-                path, normal_map(mesh, shape) if kind == "normals" else preview(face, textured)
-            )
+            write_png(path, _picture(kind, face, mesh, textured))
         paths.append(path)
     return paths
 
@@ -148,13 +168,26 @@ def normal_map(mesh: Mesh, shape: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"]
     return np.where(seen[..., None], np.round(128 + 127 * normals), 0).astype(np.uint8)
 
 
+def _picture(
+    kind: Kind, face: Reconstruction, mesh: Mesh, textured: Mesh
+) -> UInt8[np.ndarray, "h w 3"]:
+    if kind == "normals":
+        return normal_map(mesh, face.photo.shape[:2])
+    if kind == "preview":
+        return preview(face, textured)
+    occupancy = np.asarray(face.occupancy, np.float32)
+    if kind == "slices":
+        return slices_picture(occupancy)
+    return isosurfaces_picture(occupancy, face.weights.grid)
+
+
 def _look(mesh: Mesh, values: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     fragments = rasterize(mesh.vertices, mesh.faces, shape)
     return interpolate(fragments, mesh.faces, values), fragments.face >= 0
 
 
 def _suffix(kind: Kind) -> str:
-    return f".{kind}.png" if kind in ("depth", "normals", "preview") else f".{kind}"
+    return f".{kind}.png" if kind in _PICTURE_KINDS else f".{kind}"
 
 
 def _in_frame(mesh: Mesh, face: Reconstruction, frame: Frame) -> Mesh:

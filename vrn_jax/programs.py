@@ -46,12 +46,13 @@ def network_input(
     return x
 
 
-@partial(jax.jit, static_argnums=1)
+@partial(jax.jit, static_argnums=(1, 2))
 def probabilities(
-    logits: Float[Array, "b h w d"], info: WeightsInfo
+    logits: Float[Array, "b h w d"], info: WeightsInfo, stride: int = 1
 ) -> Float[Array, "b height width d"]:
-    """Enlarged to the size of the crops, 0..1."""
-    return jax.nn.sigmoid(upsample(logits, info.model.stride, info.upsampling))
+    """Enlarged to the size of the crops, 0..1; of that every `stride`-th row and column."""
+    enlarged = upsample(logits, info.model.stride, info.upsampling, stride=stride)
+    return jax.nn.sigmoid(enlarged)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))

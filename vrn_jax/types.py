@@ -28,11 +28,12 @@ Frame = Literal["photo", "crop", "metres"]
 
 @dataclass(frozen=True, eq=False)
 class Mesh:
-    """A triangle mesh, optionally with normals and a texture.
+    """A triangle mesh, optionally with normals and a texture, or colours.
 
     `normals` have length one and point out of the solid.
     `uv` has its origin at the *lower left* corner of the texture, as OBJ files have it; the rows of
-    `texture` run from top to bottom, as in any image.
+    `texture` run from top to bottom, as in any image. `colours` are those of vertices, where a file
+    had such and no texture.
     """
 
     vertices: Float[np.ndarray, "v 3"]
@@ -41,6 +42,7 @@ class Mesh:
     normals: Float[np.ndarray, "v 3"] | None = None
     uv: Float[np.ndarray, "v 2"] | None = None
     texture: UInt8[np.ndarray, "h w 3"] | None = None
+    colours: UInt8[np.ndarray, "v 3"] | None = None
 
     def __repr__(self) -> str:
         textured = "" if self.texture is None else ", textured"

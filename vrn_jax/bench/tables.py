@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-__all__ = ["faces_table", "inference_table", "parity_table", "with_tables"]
+__all__ = ["faces_table", "inference_table", "parity_table", "video_table", "with_tables"]
 
 _ROWS = {
     "detect": "find the faces (512 x 512)",
@@ -101,6 +101,34 @@ def _aligned(rows: list[list[str]]) -> list[str]:
     ]
 
 
+def video_table(numbers: dict) -> str:
+    """Markdown of what `bench.video.measure_video` returned."""
+    clip = numbers["clip"]
+    speed = numbers["speed"]
+    parts = list(dict.fromkeys(part for view in speed.values() for part in view["milliseconds"]))
+    lines = [
+        f"{clip['frames']} frames of {clip['size'][0]} x {clip['size'][1]} pixels; milliseconds a "
+        "frame. Decoding and following run in one thread, all others one after the other in "
+        'another; "network" is how long that one hands over and waits.',
+        "",
+        f"| view | frames/s | {' | '.join(parts)} |",
+        "|---" * (len(parts) + 2) + "|",
+    ]
+    for view, row in speed.items():
+        cells = (f"{row['milliseconds'][part]:.0f}" for part in parts)
+        lines.append(f"| {view} | {row['frames_per_second']:.1f} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        "| clip | faces found | surface, px | outline, px | crop, px | late, frames |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, row in numbers["trembling"].items():
+        late = "" if row["late_frames"] is None else f"{row['late_frames']:.2f}"
+        pixels = " | ".join(f"{row[key]:.2f}" for key in ("surface_px", "outline_px", "crop_px"))
+        lines.append(f"| {name} | {row['faces']} | {pixels} | {late} |")
+    return "\n".join([*lines, "", _provenance(numbers)])
+
+
 def _provenance(numbers: dict) -> str:
     packages = ", ".join(f"{name} {v}" for name, v in numbers["packages"].items() if v)
     return (
@@ -112,13 +140,15 @@ def _provenance(numbers: dict) -> str:
 def with_tables(text: str, folder: Path) -> str:
     """Fills every ``<!-- table: NAME --> ... <!-- end -->`` with the table of NAME.json.
 
-    NAME begins with what was measured: inference, faces or parity.
+    NAME begins with what was measured: inference, faces, parity or video.
     """
 
     def filled(match: re.Match[str]) -> str:
         numbers = json.loads((folder / f"{match[1]}.json").read_text(encoding="utf-8"))
         kind = match[1].split("_")[0]
-        write = {"faces": faces_table, "parity": parity_table}.get(kind, inference_table)
+        write = {"faces": faces_table, "parity": parity_table, "video": video_table}.get(
+            kind, inference_table
+        )
         return f"<!-- table: {match[1]} -->\n\n{write(numbers)}\n\n<!-- end -->"
 
     return re.sub(r"<!-- table: (\w+) -->.*?<!-- end -->", filled, text, flags=re.DOTALL)

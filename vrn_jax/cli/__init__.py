@@ -19,13 +19,17 @@ from vrn_jax.cli.convert import Convert, convert
 from vrn_jax.cli.data import Data, data
 from vrn_jax.cli.export import Export, export
 from vrn_jax.cli.reconstruct import Reconstruct, reconstruct
+from vrn_jax.cli.render import Render, render
 from vrn_jax.cli.train import Train, train
+from vrn_jax.cli.video import Video, video
 from vrn_jax.errors import VrnError
 
 __all__ = ["main"]
 
 _COMMANDS = {
     "reconstruct": Reconstruct,
+    "video": Video,
+    "render": Render,
     "train": Train,
     "data": Data,
     "convert": Convert,
@@ -35,6 +39,8 @@ _COMMANDS = {
 }
 _ACTIONS: dict[type, Callable[[Any], int]] = {
     Reconstruct: reconstruct,
+    Video: video,
+    Render: render,
     Train: train,
     Data: data,
     Convert: convert,

@@ -73,10 +73,30 @@ class BenchTrain:
 
 
 @dataclass(frozen=True)
+class BenchVideo:
+    """Measure `vrn video` on a made clip of a talking head: speed by part, trembling, lag."""
+
+    head: Path | None = None
+    """A head file; without one, the head that comes with this package."""
+    textures: Path | None = None
+    """Portraits on that head, from `vrn data textures`; without them skin is drawn."""
+    frames: int = 100
+    """Of the talking clip; half as many of the one where nothing moves."""
+    number: int = 0
+    """Which made person."""
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """JSON file to write; without one the numbers are printed."""
+
+
+@dataclass(frozen=True)
 class BenchTables:
     """Rewrite the tables of documents from the JSON files of earlier benches."""
 
-    documents: tyro.conf.Positional[tuple[Path, ...]] = (Path("README.md"), Path("docs/faces.md"))
+    documents: tyro.conf.Positional[tuple[Path, ...]] = (
+        Path("README.md"),
+        Path("docs/faces.md"),
+        Path("docs/video.md"),
+    )
     """Markdown files with marked tables."""
     numbers: Path = Path("docs/bench")
     """Folder of the JSON files."""
@@ -91,6 +111,7 @@ class Bench:
         | Annotated[BenchDetection, tyro.conf.subcommand("detection")]
         | Annotated[BenchFaces, tyro.conf.subcommand("faces")]
         | Annotated[BenchTrain, tyro.conf.subcommand("train")]
+        | Annotated[BenchVideo, tyro.conf.subcommand("video")]
         | Annotated[BenchTables, tyro.conf.subcommand("tables")]
     )
 
@@ -116,6 +137,8 @@ def bench(command: Bench) -> int:
         numbers = _measure_faces(options)
     elif isinstance(options, BenchTrain):
         numbers = _measure_training(options)
+    elif isinstance(options, BenchVideo):
+        numbers = _measure_video(options)
     else:
         from vrn_jax.bench.detection import measure_recall
 
@@ -159,4 +182,18 @@ def _measure_faces(options: BenchFaces) -> dict:
         batch=options.batch,
         portraits=options.portraits,
         progress=lambda numbers: tqdm(numbers, unit="face", disable=None),
+    )
+
+
+def _measure_video(options: BenchVideo) -> dict:
+    if options.frames < 30:
+        raise InputError(f"a clip of 30 frames or more is needed, got {options.frames}")
+    from vrn_jax.bench.video import measure_video
+
+    return measure_video(
+        head=options.head,
+        textures=options.textures,
+        frames=options.frames,
+        still_frames=options.frames // 2,
+        number=options.number,
     )

@@ -1,5 +1,6 @@
 """`vrn reconstruct`: photos to meshes."""
 
+import importlib.util
 import sys
 import time
 from dataclasses import dataclass, field, replace
@@ -35,6 +36,8 @@ class Reconstruct:
     """For one photo a mesh file (.glb, .obj, .ply, .stl), else a folder. Default: the current
     folder. Files are named after their photo; further faces of it get -2, -3, ..."""
     files: tyro.conf.OmitArgPrefixes[OutputSettings] = field(default_factory=OutputSettings)
+    turntable: bool = False
+    """Also write the turning face: a GIF, and an MP4 where the video extra is installed."""
     weights: str = "default"
     """Name of embedded weights, or a .safetensors file."""
     box: tuple[float, float, float, float] | None = None
@@ -56,6 +59,8 @@ def reconstruct(options: Reconstruct) -> int:
     """Does what `vrn reconstruct` says. Raises VrnError or OSError."""
     if options.box is not None and options.landmarks is not None:
         raise InputError("got both --box and --landmarks; give one, they say the same thing")
+    if options.turntable:
+        options = replace(options, files=_with_turntable(options.files))
     keep_compiled_programs()
     # Imports wait until the arguments are known to be good: JAX takes seconds.
     from vrn_jax.runs import find_photos, plan
@@ -67,6 +72,12 @@ def reconstruct(options: Reconstruct) -> int:
         folder = writable_folder(options.output or Path())
         return _reconstruct_many(options, plan(photos, folder), folder)
     return _reconstruct_one(options, photos[0] if photos else None)
+
+
+def _with_turntable(settings: OutputSettings) -> OutputSettings:
+    has_video = importlib.util.find_spec("av") is not None
+    kinds = dict.fromkeys([*settings.save, "gif", *(["mp4"] if has_video else [])])
+    return replace(settings, save=tuple(kinds))
 
 
 def _reconstruct_one(options: Reconstruct, photo: Path | None) -> int:

@@ -6,5 +6,6 @@ again, enlarged and turned, and FaceMesh places the landmarks.
 
 from vrn_jax.detection.detector import FaceDetector
 from vrn_jax.detection.facemesh import FACEMESH_OF_IBUG
+from vrn_jax.detection.tracking import FaceTracker, Tracked
 
-__all__ = ["FACEMESH_OF_IBUG", "FaceDetector"]
+__all__ = ["FACEMESH_OF_IBUG", "FaceDetector", "FaceTracker", "Tracked"]

@@ -8,7 +8,7 @@ from vrn_jax.detection.network import Network
 from vrn_jax.detection.views import Pyramid, region, warp
 from vrn_jax.geometry.transforms import apply_similarity, similarity
 
-__all__ = ["FACEMESH_OF_IBUG", "FACEMESH_SIZE", "MARGIN", "FaceMesh"]
+__all__ = ["FACEMESH_OF_IBUG", "FACEMESH_SIZE", "MARGIN", "FaceMesh", "mesh_region"]
 
 # fmt: off
 FACEMESH_OF_IBUG: tuple[int, ...] = (
@@ -35,16 +35,20 @@ class FaceMesh:
         self._network = Network("face_landmark.tflite", FACEMESH_SIZE)
 
     def __call__(
-        self, pyramid: Pyramid, input_from_photo: Float[np.ndarray, "3 3"], min_presence: float
+        self,
+        pyramid: Pyramid,
+        input_from_photo: Float[np.ndarray, "3 3"],
+        min_presence: float,
+        passes: int = PASSES,
     ) -> Float[np.ndarray, "468 3"] | None:
         """The 468 points in the photo frame, or None where FaceMesh sees no face.
 
-        The network runs several times, each time on the region around its last points, which at
+        The network runs `passes` times, each time on the region around its last points, which at
         least halves the error that a badly placed first region or a turned view leaves. It sees a
         face where its probability is `min_presence` at least, each time.
         """
         points = np.empty((468, 3))
-        for _ in range(PASSES):
+        for _ in range(passes):
             points, presence = self._once(pyramid, input_from_photo)
             if presence < min_presence:
                 return None

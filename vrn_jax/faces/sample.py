@@ -23,7 +23,7 @@ from vrn_jax.geometry.grid import VRN_GRID
 from vrn_jax.geometry.solid import Solid, front_z, make_solid
 from vrn_jax.models.guidance import mirror_order
 
-__all__ = ["Attributes", "Example", "Portraits", "make_face", "sample_key"]
+__all__ = ["Attributes", "Example", "Portraits", "Take", "make_face", "sample_key"]
 
 _VISIBLE_WITHIN_PX = 3.0
 
@@ -90,6 +90,19 @@ class Example(NamedTuple):
     attributes: Attributes
 
 
+class Take(NamedTuple):
+    """What the frames of a clip give by hand, in place of what would be drawn.
+
+    `expression` are weights in [0, 1]; `number` tells the sensor's noise of one frame from that of
+    the others.
+    """
+
+    pose: Pose
+    expression: Float[Array, " e"]
+    crop_from_camera: Float[Array, "3 4"]
+    number: Int[Array, ""]
+
+
 class _Head(NamedTuple):
     """A shaped and coloured head: `surface` is all that is drawn, `points` the skin alone."""
 
@@ -121,16 +134,21 @@ def make_face(
     model: FaceModel,
     settings: FaceSettings,
     portraits: Portraits | None = None,
+    take: Take | None = None,
 ) -> Example:
-    """Draws one example."""
+    """Draws one example; of one key all takes show one person in one place and light."""
     numbers, sensor = jax.random.split(key)
     draws = Draws(numbers)
-    head = _draw_head(draws, model, settings, portraits)
+    head = _draw_head(draws, model, settings, portraits, take)
     pose = draw_pose(draws, settings)
+    if take is not None:
+        pose, sensor = take.pose, jax.random.fold_in(sensor, take.number)
     turn = camera_from_head(pose)
     exact = jax.lax.Precision.HIGHEST
     landmarks = jnp.matmul(head.points[model.landmarks], turn.T, precision=exact)
     crop = crop_from_camera(draws, landmarks, settings)
+    if take is not None:
+        crop = take.crop_from_camera
     landmarks = jnp.matmul(landmarks, crop[:, :3].T, precision=exact) + crop[:, 3]
     crop_from_head = jnp.concatenate(
         [jnp.matmul(crop[:, :3], turn, precision=exact), crop[:, 3:]], axis=1
@@ -153,7 +171,11 @@ def make_face(
 
 
 def _draw_head(
-    draws: Draws, model: FaceModel, settings: FaceSettings, portraits: Portraits | None
+    draws: Draws,
+    model: FaceModel,
+    settings: FaceSettings,
+    portraits: Portraits | None,
+    take: Take | None,
 ) -> _Head:
     identity = settings.identity_spread * draws.normal((len(model.identity),))
     skin = draw_skin(draws, model, settings)
@@ -169,7 +191,10 @@ def _draw_head(
         skin = jax.tree.map(lambda drawn, seen: jnp.where(worn, seen, drawn), skin, portrait)
         chosen = jnp.where(worn, number, -1)
     points = model.neutral + jnp.tensordot(identity, model.identity, 1)
-    points = points + jnp.tensordot(_draw_expression(draws, model, settings), model.expression, 1)
+    expression = _draw_expression(draws, model, settings)
+    if take is not None:
+        expression = take.expression
+    points = points + jnp.tensordot(expression, model.expression, 1)
     lift, hair, hat = draw_shell(draws, model, skin.hair, settings)
     shell = points[model.shell] + lift[:, None] * model.outward
     glasses, frame, shine, bespectacled = draw_glasses(draws, points[model.landmarks], settings)

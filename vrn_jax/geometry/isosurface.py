@@ -22,13 +22,15 @@ def isosurface(
     *,
     threshold: float = 0.5,
     corner: Int[np.ndarray, " 3"] | None = None,
+    step: tuple[int, int, int] = (1, 1, 1),
     has_cavities: bool = True,
 ) -> Mesh:
     """The outer surface of ``occupancy > threshold``, in crop pixels.
 
     `occupancy` may be a part of the volume that holds everything occupied; `corner` is then the
-    voxel index of its first element. Where the solid touches the border the mesh is closed just
-    outside of it, and cavities are filled, so every 6-connected solid gives one watertight shell.
+    voxel index of its first element. It may be every `step`-th row, column and plane. Where the
+    solid touches the border the mesh is closed just outside of it, and cavities are filled, so
+    every 6-connected solid gives one watertight shell.
     `has_cavities = False` saves the search for them where `postprocess.clean` has done it.
 
     Raises:
@@ -52,11 +54,11 @@ def isosurface(
     padded[inside] = np.maximum(padded[inside], level + _CLEARANCE)
     padded[~inside] = np.minimum(padded[~inside], level - _CLEARANCE)
     vertices, faces, _, _ = marching_cubes(padded, level)
-    offset = -1 + (np.zeros(3) if corner is None else corner)
+    voxels = (vertices - 1) * np.array(step) + (np.zeros(3) if corner is None else corner)
     # scikit-image winds its faces into the solid in voxel indices; (row, column, plane) -> (x, y,
     # z) swaps two axes, which turns that over.
     return Mesh(
-        vertices=apply_affine(grid.crop_from_voxel, vertices + offset),
+        vertices=apply_affine(grid.crop_from_voxel, voxels),
         faces=faces,
         frame="crop",
     )

@@ -1,10 +1,11 @@
-"""Meshes to files, through trimesh: GLB, OBJ, PLY and STL.
+"""Meshes to files and back, through trimesh: GLB, OBJ, PLY and STL.
 
 Files are right-handed with y up and z towards the viewer, whatever the frame: a mesh in pixels
 gets its y and its winding turned over on the way out, so that it stands upright in any viewer.
 """
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +23,44 @@ from vrn_jax.geometry.texture import look_up
 from vrn_jax.io.atomic import writing
 from vrn_jax.types import Mesh
 
-__all__ = ["MESH_SUFFIXES", "write_mesh"]
+__all__ = ["MESH_SUFFIXES", "read_mesh", "write_mesh"]
 
 MESH_SUFFIXES = (".glb", ".obj", ".ply", ".stl")
+
+
+def read_mesh(path: str | os.PathLike[str]) -> Mesh:
+    """Reads all geometry of a file as one mesh, with its texture or the colours of its vertices.
+
+    It is taken as right-handed with y up, as files are written here; its unit is called metres,
+    whatever it is. The corners of STL triangles are joined where they meet, to be shaded smoothly.
+
+    Raises:
+        InputError: if the suffix is none of `MESH_SUFFIXES`, or there is no mesh to be read.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in MESH_SUFFIXES:
+        raise InputError(f"{path} ends in none of {', '.join(MESH_SUFFIXES)}")
+    if not path.is_file():
+        raise InputError(f"no mesh at {path}; check the path")
+    try:
+        joined = path.suffix.lower() == ".stl"
+        found = trimesh.load_scene(path, process=joined).to_mesh()
+    except Exception as error:  # trimesh has no error of its own: anything, from struct to KeyError
+        raise InputError(f"cannot read {path} as a mesh: {error}") from error
+    if not len(found.faces) or not np.isfinite(found.vertices).all():
+        raise InputError(f"{path} holds no triangles at finite places")
+    normals = np.asarray(found.vertex_normals, np.float64)  # those of the file, if it has any
+    mesh = Mesh(np.asarray(found.vertices, np.float64), np.asarray(found.faces), "metres", normals)
+    visual = found.visual
+    if isinstance(visual, TextureVisuals):
+        material = visual.material
+        picture = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
+        if visual.uv is not None and picture is not None:
+            texture = np.asarray(picture.convert("RGB"))
+            return replace(mesh, uv=np.asarray(visual.uv, np.float64), texture=texture)
+    elif visual.kind == "vertex":
+        return replace(mesh, colours=np.asarray(visual.vertex_colors[:, :3], np.uint8))
+    return mesh
 
 
 def write_mesh(
