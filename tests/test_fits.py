@@ -125,7 +125,7 @@ def test_the_region_rule_on_another_head_is_what_was_painted_there():
     points = np.asarray(head.neutral)
     painted = np.zeros(len(points), bool)
     painted[np.unique(head.region)] = True
-    ours = face_region(points, np.asarray(head.landmarks))
+    ours = face_region(points, points[np.asarray(head.landmarks)])
     below_hair = (points[:, 1] < 6) & (points[:, 2] > 4)
     both, either = (ours & painted)[below_hair].sum(), (ours | painted)[below_hair].sum()
     assert both / either > 0.9

@@ -15,7 +15,7 @@ from vrn_jax.data.mat import read_mat
 from vrn_jax.errors import InputError
 from vrn_jax.geometry.solid import FIELD_CM
 
-__all__ = ["MICROMETRES", "BaselModel", "face_region", "read_basel"]
+__all__ = ["MICROMETRES", "BaselModel", "face_region", "read_basel", "wound_for_pictures"]
 
 MICROMETRES = 1e4
 """In a centimetre."""
@@ -93,7 +93,7 @@ def read_basel(folder: str | Path, region_file: str | Path | None = None) -> Bas
         mean.astype(np.float32),
         _basis(shape["w"]),
         _basis(expression["w_exp"]),
-        _wound(mean, faces, region),
+        wound_for_pictures(mean, faces, region),
         keypoints,
         region,
         rule,
@@ -101,23 +101,38 @@ def read_basel(folder: str | Path, region_file: str | Path | None = None) -> Bas
 
 
 def face_region(
-    mean: Float[np.ndarray, "v 3"], keypoints: Int[np.ndarray, " 68"]
+    points: Float[np.ndarray, "v 3"], landmarks: Float[np.ndarray, "68 3"]
 ) -> Bool[np.ndarray, " v"]:
-    """Which vertices belong to the face, told by the landmarks of the mean face, centimetres.
+    """Which vertices of a frontal face belong to it, told by its landmarks; centimetres, y up.
 
     3DDFA's own lists of ears and neck may not be shipped. Instead: not behind the ends of the jaw
     line (landmarks 1 and 17, in front of the ears) by more than half a centimetre; not further out
     than the jaw line is wide; and not below the jaw line by more than 3 mm, which leaves the neck
     out. Above there is no limit: the model itself ends at the hair line.
     """
-    jaw = mean[keypoints[:17]]
+    jaw = landmarks[:17]
     order = np.argsort(jaw[:, 0])
-    lowest = np.interp(mean[:, 0], jaw[order, 0], jaw[order, 1])
+    lowest = np.interp(points[:, 0], jaw[order, 0], jaw[order, 1])
     return (
-        (mean[:, 2] >= jaw[[0, -1], 2].min() - _BEHIND_JAW_CM)
-        & (np.abs(mean[:, 0] - jaw[:, 0].mean()) <= np.ptp(jaw[:, 0]) / 2)
-        & (mean[:, 1] >= lowest - _BELOW_JAW_CM)
+        (points[:, 2] >= jaw[[0, -1], 2].min() - _BEHIND_JAW_CM)
+        & (np.abs(points[:, 0] - jaw[:, 0].mean()) <= np.ptp(jaw[:, 0]) / 2)
+        & (points[:, 1] >= lowest - _BELOW_JAW_CM)
     )
+
+
+def wound_for_pictures(
+    points: Float[np.ndarray, "v 3"],
+    faces: Int[np.ndarray, "f 3"],
+    region: Bool[np.ndarray, " v"],
+) -> Int[np.ndarray, "f 3"]:
+    """All triangles turned over if those of the face show their backs, as files differ there.
+
+    `points` have y up; the result is wound for pictures with y down.
+    """
+    inside = faces[region[faces].all(axis=1)]
+    a, b, c = (points[inside[:, k], :2] * [1, -1] for k in range(3))
+    area = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
+    return faces if area.sum() > 0 else faces[:, ::-1].copy()
 
 
 def _basis(values: np.ndarray) -> Float[np.ndarray, "v 3 m"]:
@@ -154,7 +169,7 @@ def _region(
     mean: np.ndarray, keypoints: np.ndarray, region_file: str | Path | None
 ) -> tuple[np.ndarray, str]:
     if region_file is None:
-        return face_region(mean, keypoints), "in front of the ears and above the jaw line"
+        return face_region(mean, mean[keypoints]), "in front of the ears and above the jaw line"
     try:
         numbers = np.loadtxt(region_file, dtype=np.int64).ravel()
     except (OSError, ValueError) as error:
@@ -169,11 +184,3 @@ def _region(
     region = np.zeros(len(mean), bool)
     region[numbers] = True
     return region, f"vertices of {Path(region_file).name}"
-
-
-def _wound(mean: np.ndarray, faces: np.ndarray, region: np.ndarray) -> np.ndarray:
-    """All triangles turned over if those of the face show their backs, as models differ there."""
-    inside = faces[region[faces].all(axis=1)]
-    a, b, c = (mean[inside[:, k], :2] * [1, -1] for k in range(3))  # y down
-    area = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
-    return faces if area.sum() > 0 else faces[:, ::-1].copy()

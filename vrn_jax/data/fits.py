@@ -17,11 +17,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from vrn_jax.data.bfm import MICROMETRES, BaselModel
-from vrn_jax.faces.sample import Attributes, Example
-from vrn_jax.geometry.grid import VRN_GRID
-from vrn_jax.geometry.solid import CELLS, SLOTS, field_pixels, front_z, make_solid
+from vrn_jax.data.labels import labelled
+from vrn_jax.faces.sample import Example
+from vrn_jax.geometry.solid import CELLS, SLOTS, field_pixels, make_solid
 from vrn_jax.geometry.zbuffer import slots_needed
-from vrn_jax.models.guidance import mirror_order
 
 __all__ = [
     "FitModel",
@@ -34,7 +33,6 @@ __all__ = [
     "rotation",
 ]
 
-_FACING = 0.1
 _SPARE_SLOTS = 1.4
 
 
@@ -152,19 +150,15 @@ def examples_of_fits(model: FitModel, fits: Fits) -> Example:
     return jax.lax.map(make, fits) if one_by_one else jax.vmap(make)(fits)
 
 
-@jax.numpy_rank_promotion("allow")
 def _example(model: FitModel, fit: Fits) -> Example:
     exact = jax.lax.Precision.HIGHEST
     moved = jnp.matmul(jnp.asarray(fit.parameters), model.basis, precision=exact)
     points = model.mean + moved.reshape(-1, 3)
     matrix = jnp.asarray(fit.crop_from_head)
     solid = make_solid(points, model.region, matrix, slots=model.slots)
-    order = jnp.where(jnp.asarray(fit.mirrored), jnp.asarray(mirror_order()), jnp.arange(68))
-    landmarks = jnp.matmul(points[model.landmarks], matrix[:, :3].T, precision=exact)
-    landmarks = (landmarks + matrix[:, 3])[order]
-    visible = _visible(landmarks, _facing(model, points, matrix)[order])
-    landmarks = landmarks.at[:, 2].add(-front_z(solid))
-    return Example(jnp.asarray(fit.image), landmarks, visible, solid, _attributes(matrix))
+    facing = _facing(model, points, matrix)
+    mirrored = jnp.asarray(fit.mirrored)
+    return labelled(fit.image, solid, points[model.landmarks], facing, mirrored)
 
 
 def _facing(
@@ -176,36 +170,6 @@ def _facing(
     to_viewer = crop_from_head[2, :3]
     length = jnp.linalg.norm(normal, axis=1) * jnp.linalg.norm(to_viewer)
     return normal @ to_viewer / jnp.maximum(length, 1e-9)
-
-
-def _visible(landmarks: Float[Array, "68 3"], facing: Float[Array, " 68"]) -> Bool[Array, " 68"]:
-    """In the picture, and on a side that faces the camera; what covers a face no fit knows."""
-    x, y = landmarks[:, 0], landmarks[:, 1]
-    within = (x >= 0) & (x <= VRN_GRID.columns - 1) & (y >= 0) & (y <= VRN_GRID.rows - 1)
-    return within & (facing > _FACING)
-
-
-def _attributes(crop_from_head: Float[Array, "3 4"]) -> Attributes:
-    """The pose as the crop shows it, in the order of `faces.pose`; all else is 0, or -1."""
-    linear = crop_from_head[:, :3] * jnp.array([[1.0], [-1.0], [1.0]])
-    turn = linear / jnp.linalg.norm(linear[2])
-    sign = jnp.sign(jnp.linalg.det(turn))  # a mirrored head is a head with its x turned over
-    turn = turn * jnp.stack([sign, 1.0, 1.0]) * jnp.stack([sign, 1.0, 1.0])[:, None]
-    yaw = -jnp.arcsin(jnp.clip(turn[2, 0], -1, 1))
-    pitch = jnp.arctan2(turn[2, 1], turn[2, 2])
-    roll = jnp.arctan2(-turn[1, 0], turn[0, 0])
-    unknown, no = jnp.float32(0), jnp.bool_(False)
-    return Attributes(
-        yaw=jnp.rad2deg(yaw),
-        pitch=jnp.rad2deg(pitch),
-        roll=jnp.rad2deg(roll),
-        tone=unknown,
-        beard=unknown,
-        glasses=no,
-        hat=no,
-        covered=unknown,
-        portrait=jnp.int32(-1),
-    )
 
 
 def _around(

@@ -1,8 +1,8 @@
 """MAT-files of version 5, the format of 3DDFA's model and of 300W-LP's fits, read and checked."""
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import scipy.io
@@ -13,7 +13,7 @@ __all__ = ["read_mat"]
 
 
 def read_mat(
-    file: Path | IO[bytes], names: Sequence[str], name: str | None = None
+    file: Path | BytesIO, names: Sequence[str], name: str | None = None
 ) -> dict[str, np.ndarray]:
     """The named arrays of a MAT-file as float64.
 
