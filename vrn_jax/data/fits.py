@@ -8,7 +8,6 @@ meet by construction: the picture is warped by the very matrix that the mesh is 
 """
 
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -49,11 +48,6 @@ class Fits(NamedTuple):
     mirrored: Bool[np.ndarray, "*b"]
 
 
-@partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["mean", "basis", "region", "landmarks", "around"],
-    meta_fields=["slots"],
-)
 @dataclass(frozen=True, eq=False)
 class FitModel:
     """The vertices of a `BaselModel` that the face region and the landmarks need, on the device.
@@ -68,6 +62,24 @@ class FitModel:
     landmarks: Int[Array, " 68"]
     around: Int[Array, "68 n 3"]
     slots: int
+
+
+_ARRAYS = ("mean", "basis", "region", "landmarks", "around")
+
+
+def _model_of(slots: int, arrays: tuple) -> FitModel:
+    """A model of traced arrays, of their shapes or of their shardings."""
+    model = object.__new__(FitModel)
+    for name, value in (*zip(_ARRAYS, arrays, strict=True), ("slots", slots)):
+        object.__setattr__(model, name, value)
+    return model
+
+
+jax.tree_util.register_pytree_node(
+    FitModel,
+    lambda model: (tuple(getattr(model, name) for name in _ARRAYS), model.slots),
+    _model_of,
+)
 
 
 class Keypoints(NamedTuple):

@@ -6,14 +6,16 @@ else decides, so a run goes on exactly from its step alone, on any number of pro
 
 import io
 import json
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import grain
 import jax
 import numpy as np
+from google.protobuf.message import DecodeError
 from jaxtyping import UInt8
 from PIL import Image
 
@@ -49,14 +51,21 @@ Batch = Fits | Scans | Example
 
 _SHUFFLE_ROUNDS = 4
 _MOST_TRIES = 100
-_UNREADABLE = (OSError, SyntaxError, ValueError, RuntimeError, KeyError, TypeError)
+_UNREADABLE = (
+    DecodeError,
+    zlib.error,
+    OSError,
+    SyntaxError,
+    ValueError,
+    RuntimeError,
+    KeyError,
+    TypeError,
+)
 """What decoders of damaged records and pictures raise. InputError is a ValueError."""
 
 
-class Load(Protocol):
-    """Decodes a record and crops it; without `rng` as reconstruction would."""
-
-    def __call__(self, record: bytes, rng: np.random.Generator | None) -> Batch: ...
+Load = Callable[[bytes, np.random.Generator | None], Batch]
+"""Decodes a record and crops it; without a generator as reconstruction would."""
 
 
 class Sample(NamedTuple):
