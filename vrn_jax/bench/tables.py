@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-__all__ = ["faces_table", "inference_table", "parity_table", "with_tables"]
+__all__ = ["data_table", "faces_table", "inference_table", "parity_table", "with_tables"]
 
 _ROWS = {
     "detect": "find the faces (512 x 512)",
@@ -64,6 +64,32 @@ def faces_table(numbers: dict) -> str:
     return "\n".join([*lines, "", _provenance(numbers)])
 
 
+def data_table(numbers: dict) -> str:
+    """Markdown of what `bench.data.measure_data` returned."""
+    device = numbers["device"]
+    lines = [
+        "| what | a second |",
+        "|---|---|",
+        f"| photos decoded and cropped, one thread | {numbers['images_per_second_core']:.0f} |",
+        f"| the same, eight threads | {numbers['images_per_second']:.0f} |",
+        f"| parameters to solid and landmarks | {device['examples_per_second']:.0f} |",
+        f"| the same, to all 192 x 192 x 200 voxels | {device['volumes_per_second']:.0f} |",
+    ]
+    if model := numbers["model"]:
+        lines += [
+            "",
+            f"A model of {model['vertices']:,} vertices, {model['region_vertices']:,} of them in "
+            f"the face region; batches of {numbers['batch']}.",
+        ]
+    if "step_seconds" in numbers:
+        lines += [
+            "",
+            f"Behind a train step of {numbers['step_seconds']:.1f} s one core that decodes hides "
+            f"{numbers['hidden_share_core']:.0%} of the reading.",
+        ]
+    return "\n".join([*lines, "", _provenance(numbers)])
+
+
 def parity_table(numbers: dict) -> str:
     """Markdown of what `vrn compare` measured, in columns that are readable as plain text too."""
     lines = [line for run in numbers["runs"] for line in _parity_lines(run)]
@@ -112,13 +138,14 @@ def _provenance(numbers: dict) -> str:
 def with_tables(text: str, folder: Path) -> str:
     """Fills every ``<!-- table: NAME --> ... <!-- end -->`` with the table of NAME.json.
 
-    NAME begins with what was measured: inference, faces or parity.
+    NAME begins with what was measured: inference, faces, parity or data.
     """
 
     def filled(match: re.Match[str]) -> str:
         numbers = json.loads((folder / f"{match[1]}.json").read_text(encoding="utf-8"))
         kind = match[1].split("_")[0]
-        write = {"faces": faces_table, "parity": parity_table}.get(kind, inference_table)
+        tables = {"data": data_table, "faces": faces_table, "parity": parity_table}
+        write = tables.get(kind, inference_table)
         return f"<!-- table: {match[1]} -->\n\n{write(numbers)}\n\n<!-- end -->"
 
     return re.sub(r"<!-- table: (\w+) -->.*?<!-- end -->", filled, text, flags=re.DOTALL)

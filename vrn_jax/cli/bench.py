@@ -55,10 +55,32 @@ class BenchFaces:
 
 
 @dataclass(frozen=True)
+class BenchData:
+    """Measure how fast a prepared data set is read, cropped and voxelised."""
+
+    dataset: tyro.conf.Positional[Path]
+    """Folder of the prepared data set."""
+    bfm: Path | None = None
+    """Folder with Model_Shape.mat and Model_Exp.mat, for data sets of fits."""
+    split: str = "train"
+    """Which split."""
+    batch: int = 32
+    """Samples of a batch."""
+    step_seconds: float | None = None
+    """What a train step of such a batch takes on this machine."""
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """JSON file to write; without one the numbers are printed."""
+
+
+@dataclass(frozen=True)
 class BenchTables:
     """Rewrite the tables of documents from the JSON files of earlier benches."""
 
-    documents: tyro.conf.Positional[tuple[Path, ...]] = (Path("README.md"), Path("docs/faces.md"))
+    documents: tyro.conf.Positional[tuple[Path, ...]] = (
+        Path("README.md"),
+        Path("docs/faces.md"),
+        Path("docs/data.md"),
+    )
     """Markdown files with marked tables."""
     numbers: Path = Path("docs/bench")
     """Folder of the JSON files."""
@@ -72,6 +94,7 @@ class Bench:
         Annotated[BenchInference, tyro.conf.subcommand("inference")]
         | Annotated[BenchDetection, tyro.conf.subcommand("detection")]
         | Annotated[BenchFaces, tyro.conf.subcommand("faces")]
+        | Annotated[BenchData, tyro.conf.subcommand("data")]
         | Annotated[BenchTables, tyro.conf.subcommand("tables")]
     )
 
@@ -95,6 +118,16 @@ def bench(command: Bench) -> int:
         numbers = measure_inference(astronaut())
     elif isinstance(options, BenchFaces):
         numbers = _measure_faces(options)
+    elif isinstance(options, BenchData):
+        from vrn_jax.bench.data import measure_data
+
+        numbers = measure_data(
+            options.dataset,
+            options.bfm,
+            split=options.split,
+            batch_size=options.batch,
+            step_seconds=options.step_seconds,
+        )
     else:
         from vrn_jax.bench.detection import measure_recall
 

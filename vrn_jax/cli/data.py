@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from vrn_jax.cli.frozen import DataExport, data_export
-from vrn_jax.cli.prepare import DataPrepare, data_prepare
+from vrn_jax.cli.prepare import DataFreeze, DataPrepare, data_freeze, data_prepare
 from vrn_jax.cli.process import keep_compiled_programs, writable_folder
 from vrn_jax.cli.textures import DataTextures, data_textures
 from vrn_jax.config import FaceSettings
@@ -73,6 +73,7 @@ class Data:
         | Annotated[DataPreview, tyro.conf.subcommand("preview")]
         | Annotated[DataExport, tyro.conf.subcommand("export")]
         | Annotated[DataPrepare, tyro.conf.subcommand("prepare")]
+        | Annotated[DataFreeze, tyro.conf.subcommand("freeze")]
     )
 
 
@@ -146,4 +147,5 @@ _ACTIONS: dict[type, Callable[[Any], int]] = {
     DataPreview: _preview,
     DataExport: data_export,
     DataPrepare: data_prepare,
+    DataFreeze: data_freeze,
 }

@@ -1,0 +1,101 @@
+"""`vrn bench data`: how fast a prepared data set becomes batches and volumes."""
+
+import time
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vrn_jax.bench.provenance import provenance
+from vrn_jax.config import PAPER_AUGMENTATION, FaceSettings
+from vrn_jax.data.bfm import BaselModel, read_basel
+from vrn_jax.data.fits import FitModel, fit_model
+from vrn_jax.data.pipeline import Reading, batches
+from vrn_jax.data.sources import DataSet, examples_of, open_for_training
+from vrn_jax.geometry.solid import voxelize
+
+__all__ = ["measure_data"]
+
+_VOXELISED_AT_ONCE = 16
+_REPEATS = 5
+
+
+def measure_data(
+    dataset: Path, bfm: Path | None, *, split: str, batch_size: int, step_seconds: float | None
+) -> dict[str, Any]:
+    """Times reading, and on the device parameters to examples to volumes, with the paper's crops.
+
+    With `step_seconds`, what a train step of `batch_size` takes on this machine, also the share of
+    it that reading hides behind, for one core that decodes: 1 where reading is never waited for.
+    Times are the best of a few, in seconds.
+    """
+    settings = FaceSettings(**PAPER_AUGMENTATION)
+    model = None if bfm is None else read_basel(bfm)
+    data = open_for_training(dataset, split, settings, model)
+    per_core = _images_per_second(data, batch_size, Reading(threads=1))
+    numbers = {
+        "data": data.name,
+        "records": len(data),
+        "batch": batch_size,
+        "images_per_second_core": per_core,
+        "images_per_second": _images_per_second(data, batch_size, Reading()),
+        "device": _device_speed(data, None if model is None else fit_model(model)),
+        "model": _sizes(model),
+    }
+    if step_seconds is not None:
+        numbers["step_seconds"] = step_seconds
+        numbers["hidden_share_core"] = min(1.0, step_seconds * per_core / batch_size)
+    return numbers | provenance("vrn bench data", ("jax", "grain", "pillow", "numpy"))
+
+
+def _images_per_second(data: DataSet, batch_size: int, reading: Reading) -> float:
+    """Of the second half of what is read, when buffers are full."""
+    stream = batches(data, seed=0, batch_size=batch_size, reading=reading)
+    count = max(4, 256 // batch_size)
+    for _ in islice(stream, count):
+        pass
+    start = time.perf_counter()
+    for _ in islice(stream, count):
+        pass
+    return count * batch_size / (time.perf_counter() - start)
+
+
+def _device_speed(data: DataSet, model: FitModel | None) -> dict[str, float]:
+    samples = [data.sample(i, 0).value for i in range(_VOXELISED_AT_ONCE)]
+    batch = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *samples)
+
+    def volumes(model: Any, batch: Any) -> jax.Array:
+        solids = examples_of(model, batch).solid
+        one_by_one = jax.default_backend() == "cpu"
+        return jax.lax.map(voxelize, solids) if one_by_one else jax.vmap(voxelize)(solids)
+
+    made = _best(jax.jit(examples_of), model, batch)
+    voxelised = _best(jax.jit(volumes), model, batch)
+    return {
+        "examples_per_second": _VOXELISED_AT_ONCE / made,
+        "volumes_per_second": _VOXELISED_AT_ONCE / voxelised,
+    }
+
+
+def _best(function: Callable[..., Any], *arguments: Any) -> float:
+    jax.block_until_ready(function(*arguments))
+    seconds = []
+    for _ in range(_REPEATS):
+        start = time.perf_counter()
+        jax.block_until_ready(function(*arguments))
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def _sizes(model: BaselModel | None) -> dict[str, int]:
+    if model is None:
+        return {}
+    return {
+        "vertices": len(model.mean),
+        "region_vertices": int(model.region.sum()),
+        "region_triangles": len(model.region_faces),
+    }
