@@ -1,4 +1,4 @@
-"""Made faces frozen to files: a TFDS data set of ArrayRecord shards, without TensorFlow."""
+"""Data sets in files, TFDS's but without TensorFlow: made faces frozen, and users' own real data."""
 
 from vrn_jax.data.export import Export
 from vrn_jax.data.frozen import FrozenFaces, open_frozen

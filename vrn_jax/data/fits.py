@@ -170,7 +170,7 @@ def _example(model: FitModel, fit: Fits) -> Example:
     solid = make_solid(points, model.region, matrix, slots=model.slots)
     facing = _facing(model, points, matrix)
     mirrored = jnp.asarray(fit.mirrored)
-    return labelled(fit.image, solid, points[model.landmarks], facing, mirrored)
+    return labelled(jnp.asarray(fit.image), solid, points[model.landmarks], facing, mirrored)
 
 
 def _facing(

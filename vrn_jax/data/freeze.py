@@ -104,5 +104,5 @@ def _faces(data: DataSet, make: Callable[[Any], Any], total: int) -> Iterator[Fr
                 example.visible,
                 packed[row],
                 example.attributes,
-                np.int64(numbers[row]),
+                np.array(numbers[row]),
             )

@@ -33,7 +33,7 @@ def labelled(
     landmarks = landmarks[order]
     visible = _visible(landmarks, facing[order])
     landmarks = landmarks.at[:, 2].add(-front_z(solid))
-    return Example(jnp.asarray(image), landmarks, visible, solid, _attributes(matrix))
+    return Example(image, landmarks, visible, solid, _attributes(matrix))
 
 
 def _visible(landmarks: Float[Array, "68 3"], facing: Float[Array, " 68"]) -> Bool[Array, " 68"]:

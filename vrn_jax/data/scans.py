@@ -176,7 +176,7 @@ def _features() -> tfds.features.FeaturesDict:
 def _described(file: Path) -> dict[str, Any]:
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
-        described = {name: str(values[name]) for name in ("mesh", "photo")}
+        described: dict[str, Any] = {name: str(values[name]) for name in ("mesh", "photo")}
         described["units_per_cm"] = float(values["units_per_cm"])
         for name, shape in (("landmarks", (68, 3)), ("photo_from_mesh", (3, 4))):
             described[name] = np.asarray(values[name], np.float64)

@@ -106,8 +106,8 @@ def _places(path: Path) -> list[tuple[Path, int, int]]:
 def _features() -> tfds.features.FeaturesDict:
     """Those of `the300w_lp` that are read; the others are passed over."""
     tensor = tfds.features.Tensor
-    sizes = {"shape_params": (199,), "exp_params": (29,), "pose_params": (7,)}
-    sizes["landmarks_origin"] = (68, 2)
-    parameters = {name: tensor(shape=shape, dtype=np.float32) for name, shape in sizes.items()}
+    shapes = {"shape_params": (199,), "exp_params": (29,), "pose_params": (7,)}
+    parameters = {name: tensor(shape=shape, dtype=np.float32) for name, shape in shapes.items()}
+    parameters["landmarks_origin"] = tensor(shape=(68, 2), dtype=np.float32)
     image = tfds.features.Image(shape=(_SIZE, _SIZE, 3), encoding_format="jpeg")
     return tfds.features.FeaturesDict({"image": image, **parameters})
