@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 import trimesh
-from basel_folder import head_faces, head_keypoints, head_points, write_basel
+from basel_folder import SMALL, head_faces, head_keypoints, head_points, write_basel
 from fitted_files import made_up_fit, made_up_photo, write_300w_lp, write_aflw2000_3d
 from scipy.spatial.transform import Rotation
+from test_fits import fits_of
+from test_training import set_compiler
 
 from vrn_jax.bench.data import measure_data
 from vrn_jax.bench.tables import data_table
@@ -19,6 +21,7 @@ from vrn_jax.cli import main
 from vrn_jax.config import FaceSettings
 from vrn_jax.data import open_frozen, unpack_occupancy
 from vrn_jax.data.aflw import AflwSamples
+from vrn_jax.data.augment import Augmentation
 from vrn_jax.data.bfm import read_basel
 from vrn_jax.data.builders import prepare_300w_lp, prepare_aflw2000_3d
 from vrn_jax.data.fits import fit_model, photo_from_head
@@ -28,6 +31,14 @@ from vrn_jax.errors import InputError
 from vrn_jax.geometry.solid import occupancy
 
 SETTINGS = FaceSettings()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_to_compile(tmp_path_factory):
+    folder = str(tmp_path_factory.mktemp("compiled"))
+    set_compiler(optimise_little=True, cache=folder, cache_above_s=0.2)
+    yield
+    set_compiler(optimise_little=False, cache=None, cache_above_s=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -60,17 +71,15 @@ def first_example(data, on_device=None):
 
 # Scans
 
-SIZE = (81, 131)
-
 
 def write_scan(folder: Path, suffix: str, photo_from_head: np.ndarray) -> Path:
     """The made-up head as a scan in millimetres, lying on its side somewhere."""
     folder.mkdir(parents=True, exist_ok=True)
-    points = head_points(*SIZE)
+    points = head_points(*SMALL)
     turn = Rotation.from_euler("xyz", [80, 20, -130], degrees=True).as_matrix()
     mesh_from_head = np.concatenate([10 * turn, [[300.0], [-40.0], [900.0]]], axis=1)
     moved = points @ mesh_from_head[:, :3].T + mesh_from_head[:, 3]
-    trimesh.Trimesh(moved, head_faces(*SIZE), process=False).export(folder / f"a.{suffix}")
+    trimesh.Trimesh(moved, head_faces(*SMALL), process=False).export(folder / f"a.{suffix}")
     (folder / "a.jpg").write_bytes(made_up_photo(1))
     head_from_mesh = np.linalg.inv(np.concatenate([mesh_from_head, [[0, 0, 0, 1]]]))
     described = {
@@ -102,10 +111,6 @@ def test_a_scan_gives_the_solid_of_its_face(tmp_path, model, on_device, suffix):
 
 
 def first_example_of_pose(model, on_device, pose):
-    from test_fits import fits_of
-
-    from vrn_jax.data.augment import Augmentation
-
     fits = fits_of(model, Augmentation(), pose)
     made = jax.jit(lambda batch: examples_of(on_device, batch))(fits)
     return jax.tree.map(lambda leaf: np.asarray(leaf[0]), made)
@@ -118,7 +123,7 @@ def first_example_of_pose(model, on_device, pose):
         ({"photo_from_mesh": None}, "photo_from_mesh"),
         ({"mesh": "absent.obj"}, "cannot read the mesh"),
         ({"photo": "absent.jpg"}, "cannot read the photo"),
-        ({"units_per_cm": 1}, "in one frame and unit"),
+        ({"units_per_cm": 1}, r"are 86\.7 cm apart, which no face"),
     ],
 )
 def test_scans_that_cannot_be_used(tmp_path, changes, message):

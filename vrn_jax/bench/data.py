@@ -14,7 +14,7 @@ from vrn_jax.bench.provenance import provenance
 from vrn_jax.config import PAPER_AUGMENTATION, FaceSettings
 from vrn_jax.data.bfm import BaselModel, read_basel
 from vrn_jax.data.fits import FitModel, fit_model
-from vrn_jax.data.pipeline import Reading, batches
+from vrn_jax.data.pipeline import batches
 from vrn_jax.data.sources import DataSet, examples_of, open_for_training
 from vrn_jax.geometry.solid import voxelize
 
@@ -29,20 +29,21 @@ def measure_data(
 ) -> dict[str, Any]:
     """Times reading, and on the device parameters to examples to volumes, with the paper's crops.
 
-    With `step_seconds`, what a train step of `batch_size` takes on this machine, also the share of
-    it that reading hides behind, for one core that decodes: 1 where reading is never waited for.
-    Times are the best of a few, in seconds.
+    Per core means per second of CPU time, which other programs on the machine disturb little;
+    the rest is by the clock, the best of a few. With `step_seconds`, what a train step of
+    `batch_size` takes on this machine, also the share of the reading that one core which does
+    nothing else gets done behind it: 1 where reading is never waited for.
     """
     settings = FaceSettings(**PAPER_AUGMENTATION)
     model = None if bfm is None else read_basel(bfm)
     data = open_for_training(dataset, split, settings, model)
-    per_core = _images_per_second(data, batch_size, Reading(threads=1))
+    by_clock, per_core = _images_per_second(data, batch_size)
     numbers = {
         "data": data.name,
         "records": len(data),
         "batch": batch_size,
         "images_per_second_core": per_core,
-        "images_per_second": _images_per_second(data, batch_size, Reading()),
+        "images_per_second": by_clock,
         "device": _device_speed(data, None if model is None else fit_model(model)),
         "model": _sizes(model),
     }
@@ -52,16 +53,17 @@ def measure_data(
     return numbers | provenance("vrn bench data", ("jax", "grain", "pillow", "numpy"))
 
 
-def _images_per_second(data: DataSet, batch_size: int, reading: Reading) -> float:
-    """Of the second half of what is read, when buffers are full."""
-    stream = batches(data, seed=0, batch_size=batch_size, reading=reading)
+def _images_per_second(data: DataSet, batch_size: int) -> tuple[float, float]:
+    """By the clock and per second of CPU time, when buffers are full."""
+    stream = batches(data, seed=0, batch_size=batch_size)
     count = max(4, 256 // batch_size)
     for _ in islice(stream, count):
         pass
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     for _ in islice(stream, count):
         pass
-    return count * batch_size / (time.perf_counter() - start)
+    images = count * batch_size
+    return images / (time.perf_counter() - start), images / (time.process_time() - cpu)
 
 
 def _device_speed(data: DataSet, model: FitModel | None) -> dict[str, float]:
@@ -73,22 +75,24 @@ def _device_speed(data: DataSet, model: FitModel | None) -> dict[str, float]:
         one_by_one = jax.default_backend() == "cpu"
         return jax.lax.map(voxelize, solids) if one_by_one else jax.vmap(voxelize)(solids)
 
-    made = _best(jax.jit(examples_of), model, batch)
-    voxelised = _best(jax.jit(volumes), model, batch)
-    return {
-        "examples_per_second": _VOXELISED_AT_ONCE / made,
-        "volumes_per_second": _VOXELISED_AT_ONCE / voxelised,
-    }
+    speed = {}
+    for name, function in (("examples", examples_of), ("volumes", volumes)):
+        by_clock, cpu = _best(jax.jit(function), model, batch)
+        speed[f"{name}_per_second"] = _VOXELISED_AT_ONCE / by_clock
+        if jax.default_backend() == "cpu":
+            speed[f"{name}_per_second_core"] = _VOXELISED_AT_ONCE / cpu
+    return speed
 
 
-def _best(function: Callable[..., Any], *arguments: Any) -> float:
+def _best(function: Callable[..., Any], *arguments: Any) -> tuple[float, float]:
+    """Seconds by the clock and of CPU time, each the least of a few."""
     jax.block_until_ready(function(*arguments))
     seconds = []
     for _ in range(_REPEATS):
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         jax.block_until_ready(function(*arguments))
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
+        seconds.append((time.perf_counter() - start, time.process_time() - cpu))
+    return min(s for s, _ in seconds), min(cpu for _, cpu in seconds)
 
 
 def _sizes(model: BaselModel | None) -> dict[str, int]:

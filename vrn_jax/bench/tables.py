@@ -67,14 +67,16 @@ def faces_table(numbers: dict) -> str:
 def data_table(numbers: dict) -> str:
     """Markdown of what `bench.data.measure_data` returned."""
     device = numbers["device"]
-    lines = [
-        "| what | a second |",
-        "|---|---|",
-        f"| photos decoded and cropped, one thread | {numbers['images_per_second_core']:.0f} |",
-        f"| the same, eight threads | {numbers['images_per_second']:.0f} |",
-        f"| parameters to solid and landmarks | {device['examples_per_second']:.0f} |",
-        f"| the same, to all 192 x 192 x 200 voxels | {device['volumes_per_second']:.0f} |",
-    ]
+    rows = (
+        ("photos decoded and cropped", numbers, "images"),
+        ("parameters to solid and landmarks", device, "examples"),
+        ("the same, to all 192 x 192 x 200 voxels", device, "volumes"),
+    )
+    lines = ["| what | a second | a second of one core |", "|---|---|---|"]
+    for text, values, name in rows:
+        core = values.get(f"{name}_per_second_core")
+        row = f"| {text} | {values[f'{name}_per_second']:.0f} |"
+        lines.append(f"{row} {'' if core is None else format(core, '.0f')} |")
     if model := numbers["model"]:
         lines += [
             "",

@@ -1,4 +1,4 @@
-"""Data sets in files, TFDS's but without TensorFlow: made faces frozen, and users' own real data."""
+"""Data sets in files, as TFDS has them but without TensorFlow: made faces, and real ones."""
 
 from vrn_jax.data.export import Export
 from vrn_jax.data.frozen import FrozenFaces, open_frozen

@@ -28,6 +28,7 @@ from vrn_jax.data.labels import labelled
 from vrn_jax.data.prepare import DataSetCard, Encoded, Preparation
 from vrn_jax.errors import InputError
 from vrn_jax.faces.sample import Example
+from vrn_jax.geometry.mesh import outer_eye_distance
 from vrn_jax.geometry.pose import MEAN_LANDMARKS
 from vrn_jax.geometry.rasterize import interpolate, rasterize
 from vrn_jax.geometry.solid import CELLS, field_pixels, solid_of_height
@@ -113,6 +114,12 @@ def read_scan(file: Path, name: str) -> ScanRecord:
     head_from_mesh = _head_from_mesh(landmarks, described["units_per_cm"])
     points = np.asarray(mesh.vertices) @ head_from_mesh[:, :3].T + head_from_mesh[:, 3]
     landmarks = landmarks @ head_from_mesh[:, :3].T + head_from_mesh[:, 3]
+    apart = outer_eye_distance(landmarks)
+    if not 6 < apart < 13:
+        raise InputError(
+            f"the outer eye corners of {file} are {apart:.3g} cm apart, which no face's are: check "
+            "units_per_cm and the order of the landmarks"
+        )
     region = face_region(points, landmarks)
     region &= np.linalg.norm(points - landmarks[30], axis=1) < _FACE_RADIUS_CM
     faces = wound_for_pictures(points, np.asarray(mesh.faces), region)
