@@ -20,8 +20,7 @@ from vrn_jax.geometry.solid import voxelize
 
 __all__ = ["measure_data"]
 
-_VOXELISED_AT_ONCE = 16
-_REPEATS = 5
+_REPEATS = 20
 
 
 def measure_data(
@@ -38,7 +37,7 @@ def measure_data(
     model = None if bfm is None else read_basel(bfm)
     data = open_for_training(dataset, split, settings, model)
     by_clock, per_core = _images_per_second(data, batch_size)
-    numbers = {
+    numbers: dict[str, Any] = {
         "data": data.name,
         "records": len(data),
         "batch": batch_size,
@@ -67,20 +66,21 @@ def _images_per_second(data: DataSet, batch_size: int) -> tuple[float, float]:
 
 
 def _device_speed(data: DataSet, model: FitModel | None) -> dict[str, float]:
-    samples = [data.sample(i, 0).value for i in range(_VOXELISED_AT_ONCE)]
+    on_cpu = jax.default_backend() == "cpu"
+    count = 8 if on_cpu else 64
+    samples = [data.sample(i, 0).value for i in range(count)]
     batch = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *samples)
 
     def volumes(model: Any, batch: Any) -> jax.Array:
         solids = examples_of(model, batch).solid
-        one_by_one = jax.default_backend() == "cpu"
-        return jax.lax.map(voxelize, solids) if one_by_one else jax.vmap(voxelize)(solids)
+        return jax.lax.map(voxelize, solids) if on_cpu else jax.vmap(voxelize)(solids)
 
     speed = {}
     for name, function in (("examples", examples_of), ("volumes", volumes)):
         by_clock, cpu = _best(jax.jit(function), model, batch)
-        speed[f"{name}_per_second"] = _VOXELISED_AT_ONCE / by_clock
-        if jax.default_backend() == "cpu":
-            speed[f"{name}_per_second_core"] = _VOXELISED_AT_ONCE / cpu
+        speed[f"{name}_per_second"] = count / by_clock
+        if on_cpu:
+            speed[f"{name}_per_second_core"] = count / cpu
     return speed
 
 

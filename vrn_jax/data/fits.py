@@ -154,18 +154,19 @@ def fit_model(model: BaselModel) -> FitModel:
 
 def examples_of_fits(model: FitModel, fits: Fits) -> Example:
     """The batch that a training step needs. On a CPU one face after the other is made."""
+    parameters = jnp.asarray(fits.parameters)
+    # For all faces at once: the basis is far larger than all else, and so is read once only.
+    moved = jnp.matmul(parameters, model.basis, precision=jax.lax.Precision.HIGHEST)
+    points = model.mean[None] + moved.reshape(len(parameters), -1, 3)
 
-    def make(fit: Fits) -> Example:
-        return _example(model, fit)
+    def make(one: tuple[Array, Fits]) -> Example:
+        return _example(model, *one)
 
     one_by_one = jax.default_backend() == "cpu"
-    return jax.lax.map(make, fits) if one_by_one else jax.vmap(make)(fits)
+    return jax.lax.map(make, (points, fits)) if one_by_one else jax.vmap(make)((points, fits))
 
 
-def _example(model: FitModel, fit: Fits) -> Example:
-    exact = jax.lax.Precision.HIGHEST
-    moved = jnp.matmul(jnp.asarray(fit.parameters), model.basis, precision=exact)
-    points = model.mean + moved.reshape(-1, 3)
+def _example(model: FitModel, points: Float[Array, "v 3"], fit: Fits) -> Example:
     matrix = jnp.asarray(fit.crop_from_head)
     solid = make_solid(points, model.region, matrix, slots=model.slots)
     facing = _facing(model, points, matrix)
