@@ -130,7 +130,7 @@ PAPER_AUGMENTATION: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Made faces as training data. Sample i of a seed is the same face wherever it is made."""
+    """Made faces, or a prepared data set. Sample i of a seed is the same wherever it is made."""
 
     head: str | None = None
     """File of the morphable head (`vrn data head`); None takes the one that comes with vrn_jax."""
@@ -140,6 +140,20 @@ class DataConfig:
     """How the faces vary."""
     seed: int = 0
     """Of the faces, of the order of a pool, and of the first weights."""
+    dataset: str | None = None
+    """Folder of a data set (`vrn data prepare`, `vrn data export`) to train on in the place of made
+    faces; of `faces` only the augmentation counts then."""
+    split: str = "train"
+    """Of the data set, to train on."""
+    held_out_split: str | None = None
+    """Of the data set, to evaluate on; None evaluates on made faces."""
+    bfm: str | None = None
+    """Folder with Model_Shape.mat and Model_Exp.mat, for data sets of fits."""
+    bfm_region: str | None = None
+    """File with the numbers of the model's vertices that belong to the face; None goes by its
+    landmarks."""
+    most_skipped: float = 0.01
+    """Share of the data set's records that may turn out to be damaged; more stop the run."""
     pool: int = 0
     """Make so many faces once and draw every batch from them; 0 makes new ones in every step."""
     landmark_noise_px: float = 0.0
@@ -211,6 +225,10 @@ class RunConfig:
     """Steps between checkpoints."""
     keep_last: int = 2
     """Checkpoints kept beside the best one by IoU."""
+    read_threads: int = 8
+    """That decode a data set, in every process that does."""
+    read_processes: int = 0
+    """That decode a data set beside the training process; 0 decodes in threads of that one."""
     profile: bool = False
     """Write a trace of a few steps for xprof."""
 

@@ -4,7 +4,14 @@ import json
 import re
 from pathlib import Path
 
-__all__ = ["faces_table", "inference_table", "parity_table", "video_table", "with_tables"]
+__all__ = [
+    "data_table",
+    "faces_table",
+    "inference_table",
+    "parity_table",
+    "video_table",
+    "with_tables",
+]
 
 _ROWS = {
     "detect": "find the faces (512 x 512)",
@@ -61,6 +68,34 @@ def faces_table(numbers: dict) -> str:
         f"{speed['temporary_bytes'] / 2**20:.0f} MiB to work in, "
         f"{speed['output_bytes_per_sample'] / 2**20:.1f} MiB a sample.",
     ]
+    return "\n".join([*lines, "", _provenance(numbers)])
+
+
+def data_table(numbers: dict) -> str:
+    """Markdown of what `bench.data.measure_data` returned."""
+    device = numbers["device"]
+    rows = (
+        ("photos decoded and cropped", numbers, "images"),
+        ("parameters to solid and landmarks", device, "examples"),
+        ("the same, to all 192 x 192 x 200 voxels", device, "volumes"),
+    )
+    lines = ["| what | a second | a second of one core |", "|---|---|---|"]
+    for text, values, name in rows:
+        core = values.get(f"{name}_per_second_core")
+        row = f"| {text} | {values[f'{name}_per_second']:.0f} |"
+        lines.append(f"{row} {'' if core is None else format(core, '.0f')} |")
+    if model := numbers["model"]:
+        lines += [
+            "",
+            f"A model of {model['vertices']:,} vertices, {model['region_vertices']:,} of them in "
+            f"the face region; batches of {numbers['batch']}.",
+        ]
+    if "step_seconds" in numbers:
+        lines += [
+            "",
+            f"Behind a train step of {numbers['step_seconds']:.1f} s one core that decodes hides "
+            f"{numbers['hidden_share_core']:.0%} of the reading.",
+        ]
     return "\n".join([*lines, "", _provenance(numbers)])
 
 
@@ -140,15 +175,22 @@ def _provenance(numbers: dict) -> str:
 def with_tables(text: str, folder: Path) -> str:
     """Fills every ``<!-- table: NAME --> ... <!-- end -->`` with the table of NAME.json.
 
-    NAME begins with what was measured: inference, faces, parity or video.
+    NAME begins with what was measured, a key of `_TABLES`.
     """
 
     def filled(match: re.Match[str]) -> str:
         numbers = json.loads((folder / f"{match[1]}.json").read_text(encoding="utf-8"))
         kind = match[1].split("_")[0]
-        write = {"faces": faces_table, "parity": parity_table, "video": video_table}.get(
-            kind, inference_table
-        )
+        write = _TABLES[kind]
         return f"<!-- table: {match[1]} -->\n\n{write(numbers)}\n\n<!-- end -->"
 
     return re.sub(r"<!-- table: (\w+) -->.*?<!-- end -->", filled, text, flags=re.DOTALL)
+
+
+_TABLES = {
+    "data": data_table,
+    "faces": faces_table,
+    "inference": inference_table,
+    "parity": parity_table,
+    "video": video_table,
+}

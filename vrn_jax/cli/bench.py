@@ -89,6 +89,24 @@ class BenchVideo:
 
 
 @dataclass(frozen=True)
+class BenchData:
+    """Measure how fast a prepared data set is read, cropped and voxelised."""
+
+    dataset: tyro.conf.Positional[Path]
+    """Folder of the prepared data set."""
+    bfm: Path | None = None
+    """Folder with Model_Shape.mat and Model_Exp.mat, for data sets of fits."""
+    split: str = "train"
+    """Which split."""
+    batch: int = 32
+    """Samples of a batch."""
+    step_seconds: float | None = None
+    """What a train step of such a batch takes on this machine."""
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """JSON file to write; without one the numbers are printed."""
+
+
+@dataclass(frozen=True)
 class BenchTables:
     """Rewrite the tables of documents from the JSON files of earlier benches."""
 
@@ -96,6 +114,7 @@ class BenchTables:
         Path("README.md"),
         Path("docs/faces.md"),
         Path("docs/video.md"),
+        Path("docs/data.md"),
     )
     """Markdown files with marked tables."""
     numbers: Path = Path("docs/bench")
@@ -112,6 +131,7 @@ class Bench:
         | Annotated[BenchFaces, tyro.conf.subcommand("faces")]
         | Annotated[BenchTrain, tyro.conf.subcommand("train")]
         | Annotated[BenchVideo, tyro.conf.subcommand("video")]
+        | Annotated[BenchData, tyro.conf.subcommand("data")]
         | Annotated[BenchTables, tyro.conf.subcommand("tables")]
     )
 
@@ -139,6 +159,16 @@ def bench(command: Bench) -> int:
         numbers = _measure_training(options)
     elif isinstance(options, BenchVideo):
         numbers = _measure_video(options)
+    elif isinstance(options, BenchData):
+        from vrn_jax.bench.data import measure_data
+
+        numbers = measure_data(
+            options.dataset,
+            options.bfm,
+            split=options.split,
+            batch_size=options.batch,
+            step_seconds=options.step_seconds,
+        )
     else:
         from vrn_jax.bench.detection import measure_recall
 

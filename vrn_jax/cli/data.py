@@ -1,4 +1,4 @@
-"""`vrn data`: what made-up training faces are made of."""
+"""`vrn data`: what made-up training faces are made of, and data sets of real ones."""
 
 import sys
 from collections.abc import Callable
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from vrn_jax.cli.frozen import DataExport, data_export
+from vrn_jax.cli.prepare import DataFreeze, DataPrepare, data_freeze, data_prepare
 from vrn_jax.cli.process import keep_compiled_programs, writable_folder
 from vrn_jax.cli.textures import DataTextures, data_textures
 from vrn_jax.config import FaceSettings
@@ -63,7 +64,7 @@ class DataPreview:
 
 @dataclass(frozen=True)
 class Data:
-    """Prepare what training faces are made of."""
+    """Prepare what training faces are made of, and data sets."""
 
     what: (
         Annotated[DataHead, tyro.conf.subcommand("head")]
@@ -71,6 +72,8 @@ class Data:
         | Annotated[DataTextures, tyro.conf.subcommand("textures")]
         | Annotated[DataPreview, tyro.conf.subcommand("preview")]
         | Annotated[DataExport, tyro.conf.subcommand("export")]
+        | Annotated[DataPrepare, tyro.conf.subcommand("prepare")]
+        | Annotated[DataFreeze, tyro.conf.subcommand("freeze")]
     )
 
 
@@ -143,4 +146,6 @@ _ACTIONS: dict[type, Callable[[Any], int]] = {
     DataTextures: data_textures,
     DataPreview: _preview,
     DataExport: data_export,
+    DataPrepare: data_prepare,
+    DataFreeze: data_freeze,
 }

@@ -1,4 +1,4 @@
-"""Made faces frozen to files: a TFDS data set of ArrayRecord shards, without TensorFlow."""
+"""Data sets in files, as TFDS has them but without TensorFlow: made faces, and real ones."""
 
 from vrn_jax.data.export import Export
 from vrn_jax.data.frozen import FrozenFaces, open_frozen

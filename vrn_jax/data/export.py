@@ -6,7 +6,6 @@ it goes on with the first shard that is missing. What is being exported stands i
 from the start; an export of anything else to the same folder is refused.
 """
 
-import contextlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +18,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tensorflow_datasets as tfds
-from etils import epath
 
 from vrn_jax.data.card import (
     CITATION,
@@ -39,14 +37,13 @@ from vrn_jax.data.record import (
     face_features,
     pack_occupancy,
 )
+from vrn_jax.data.shards import record_writer, shard_template
+from vrn_jax.data.stored import METADATA
 from vrn_jax.errors import InputError
 from vrn_jax.faces.source import FaceSource
 from vrn_jax.io.atomic import writing
 
-__all__ = ["FACE_BYTES", "METADATA", "Export"]
-
-METADATA = "metadata.json"
-"""TFDS's name for what is to be known about a data set besides its features."""
+__all__ = ["FACE_BYTES", "Export"]
 
 FACE_BYTES = 90_000
 """Size of a face on disk, about: 57 kB picture, 29 kB volume."""
@@ -177,18 +174,12 @@ class Export:
             name=name,
             shard_lengths=[len(shard.numbers) for shard in shards],
             num_bytes=sum(shard.path.stat().st_size for shard in shards),
-            filename_template=_template(self.folder, name),
+            filename_template=shard_template(self.folder, NAME, name),
         )
 
 
-def _template(folder: Path, split: str) -> tfds.core.ShardedFileTemplate:
-    return tfds.core.ShardedFileTemplate(
-        data_dir=epath.Path(folder), dataset_name=NAME, split=split, filetype_suffix="array_record"
-    )
-
-
 def _shards(folder: Path, source: FaceSource, count: int, size: int) -> Iterator[_Shard]:
-    template = _template(folder, SPLITS[source.held_out])
+    template = shard_template(folder, NAME, SPLITS[source.held_out])
     firsts = range(0, count, size)
     for i, first in enumerate(firsts):
         path = template.sharded_filepath(shard_index=i, num_shards=len(firsts))
@@ -198,7 +189,7 @@ def _shards(folder: Path, source: FaceSource, count: int, size: int) -> Iterator
 def _write_shard(
     shard: _Shard, batch: int, pool: ThreadPoolExecutor, on_faces: Callable[[int], object]
 ) -> None:
-    with writing(shard.path) as partial, _record_writer(partial) as write:
+    with writing(shard.path) as partial, record_writer(partial) as write:
         for examples in _batches(shard, batch):
             for record in pool.map(encode_face, examples):
                 write(record)
@@ -228,27 +219,3 @@ def _make(shard: _Shard, first: int, size: int) -> dict[str, Any]:
         "attributes": example.attributes,
         "number": numbers,
     }
-
-
-@contextlib.contextmanager
-def _record_writer(path: Path) -> Iterator[Callable[[bytes], object]]:
-    """ArrayRecord with one record a chunk, for random access; each is compressed by itself."""
-    writer = array_record().ArrayRecordWriter(str(path), "group_size:1")
-
-    def write(record: bytes) -> None:
-        with _as_os_error():
-            writer.write(record)
-
-    try:
-        yield write
-    finally:
-        with _as_os_error():  # a full disk is told of here at last
-            writer.close()
-
-
-@contextlib.contextmanager
-def _as_os_error() -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError as error:
-        raise OSError(f"cannot write a shard: {error}") from error

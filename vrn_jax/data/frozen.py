@@ -7,11 +7,9 @@ from typing import Any, SupportsIndex
 
 import jax
 import numpy as np
-import tensorflow_datasets as tfds
 
-from vrn_jax.data.export import METADATA
-from vrn_jax.data.record import NAME, VERSION, FrozenExample, array_record, decode_face
-from vrn_jax.errors import InputError
+from vrn_jax.data.record import NAME, VERSION, FrozenExample, decode_face
+from vrn_jax.data.stored import METADATA, open_data_set, split_records
 
 __all__ = ["FrozenFaces", "open_frozen"]
 
@@ -43,38 +41,7 @@ def open_frozen(folder: str | Path, split: str = "train") -> FrozenFaces:
     Raises:
         InputError: if there is none, it is unfinished or incomplete, or it has no such split.
     """
-    array_record()
     folder = Path(folder)
-    builder = _builder(folder)
-    splits = builder.info.splits
-    if split not in splits:
-        raise InputError(f"{folder} has no split {split!r}, only {' and '.join(splits)}")
-    paths = [Path(path) for path in splits[split].filepaths]
-    if missing := [path for path in paths if not path.is_file()]:
-        raise InputError(f"{missing[0]} is missing; copy the data set anew, or export it again")
-    if sum(path.stat().st_size for path in paths) != splits[split].num_bytes:
-        raise InputError(
-            f"a shard of {folder} is cut off or changed; copy the data set anew, or export it again"
-        )
-    as_bytes = tfds.decode.DeserializeMethod.RAW_BYTES
-    source: Any = builder.as_data_source  # a decorator hides its parameters from type checkers
-    records = source(split, deserialize_method=as_bytes)
+    builder = open_data_set(folder, {NAME: VERSION})
+    records = split_records(builder, folder, split)
     return FrozenFaces(records, json.loads((folder / METADATA).read_text(encoding="utf-8")))
-
-
-def _builder(folder: Path) -> tfds.core.DatasetBuilder:
-    if not (folder / "dataset_info.json").is_file():
-        if (folder / METADATA).is_file():
-            raise InputError(
-                f"the export to {folder} is not finished; repeat its `vrn data export` to go on"
-            )
-        raise InputError(f"there is no data set in {folder}; `vrn data export` writes one")
-    try:
-        builder = tfds.builder_from_directory(str(folder))
-    except Exception as error:  # TFDS's readers of JSON raise what they like
-        raise InputError(f"the metadata in {folder} cannot be read: {error}") from error
-    if builder.name != NAME or builder.version.major != int(VERSION.split(".")[0]):
-        raise InputError(
-            f"{folder} holds {builder.name} {builder.version}, not {NAME} {VERSION}; export anew"
-        )
-    return builder

@@ -21,7 +21,7 @@ from PIL import Image
 from vrn_jax.errors import InputError
 from vrn_jax.faces.sample import Attributes
 from vrn_jax.geometry.grid import VRN_GRID
-from vrn_jax.geometry.solid import Solid, occupancy
+from vrn_jax.geometry.solid import Solid, voxelize
 
 __all__ = [
     "NAME",
@@ -31,6 +31,7 @@ __all__ = [
     "decode_face",
     "encode_face",
     "face_features",
+    "grain",
     "pack_occupancy",
     "unpack_occupancy",
 ]
@@ -58,7 +59,7 @@ class FrozenExample(NamedTuple):
 @jax.jit
 def pack_occupancy(solids: Solid) -> UInt8[Array, "b h w p"]:
     """The occupancy of a batch of solids, eight planes to a byte, one solid after the other."""
-    return jax.lax.map(lambda solid: jnp.packbits(occupancy(solid), axis=-1), solids)
+    return jax.lax.map(lambda solid: jnp.packbits(voxelize(solid), axis=-1), solids)
 
 
 @jax.jit
@@ -128,6 +129,21 @@ def array_record() -> ModuleType:
         raise InputError(
             "data sets need the package array_record, which exists for Linux and Macs with Apple "
             f"silicon: pip install array_record ({error})"
+        ) from error
+
+
+def grain() -> ModuleType:
+    """The package that reads ahead in order, imported when it is needed.
+
+    Raises:
+        InputError: on platforms that it does not exist for.
+    """
+    try:
+        return importlib.import_module("grain")
+    except ImportError as error:
+        raise InputError(
+            "training on data sets needs the package grain, which exists for Linux and Macs with "
+            f"Apple silicon: pip install grain ({error})"
         ) from error
 
 

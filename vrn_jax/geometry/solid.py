@@ -11,12 +11,27 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from vrn_jax.geometry.grid import VRN_GRID, VolumeGrid
 from vrn_jax.geometry.zbuffer import rasterize
 
-__all__ = ["BACK_CM", "FIELD_CM", "Solid", "field_pixels", "front_z", "make_solid", "occupancy"]
+__all__ = [
+    "BACK_CM",
+    "CELLS",
+    "FIELD_CM",
+    "SLOTS",
+    "Packed",
+    "Solid",
+    "field_pixels",
+    "front_z",
+    "height_field",
+    "make_solid",
+    "occupancy",
+    "solid_of_height",
+    "voxelize",
+]
 
 BACK_CM = 11.0
 """From the front-most point of the face to the flat back; it fits the authors' released example."""
@@ -26,8 +41,11 @@ FIELD_CM = 24.0
 
 _CELL_CM = 0.1
 _FINER = 2
-_CELLS = round(FIELD_CM / _CELL_CM)
-_SLOTS = 1 << 17
+CELLS = round(FIELD_CM / _CELL_CM)
+"""Rows and columns of a height field as it is rasterised."""
+SLOTS = 1 << 17
+"""Enough for any head: see `zbuffer.rasterize`."""
+_TILE = 16, 32
 
 
 class Solid(NamedTuple):
@@ -43,22 +61,43 @@ class Solid(NamedTuple):
     crop_from_head: Float[Array, "3 4"]
 
 
+class Packed(NamedTuple):
+    """An occupancy that was stored: eight planes of `VRN_GRID` to a byte, as `numpy.packbits`."""
+
+    bits: UInt8[Array, "h w p"]
+
+
 def field_pixels(points_head: Float[Array, "v 3"]) -> Float[Array, "v 3"]:
     """Head centimetres to the cells of the height field (x right, y down), z as it is."""
-    half = (_CELLS - 1) / 2
+    half = (CELLS - 1) / 2
     x, y, z = points_head[..., 0], points_head[..., 1], points_head[..., 2]
     return jnp.stack([x / _CELL_CM + half, half - y / _CELL_CM, z], axis=-1)
 
 
 def make_solid(
-    points_head: Float[Array, "v 3"], region: Int[Array, "f 3"], crop_from_head: Float[Array, "3 4"]
+    points_head: Float[Array, "v 3"],
+    region: Int[Array, "f 3"],
+    crop_from_head: Float[Array, "3 4"],
+    *,
+    slots: int = SLOTS,
 ) -> Solid:
     """The solid of the triangles of the face region, wound for a picture with y down.
 
     `points_head` are in centimetres in the head frame, x and y within `FIELD_CM`.
     """
-    seen = rasterize(field_pixels(points_head), region, (_CELLS, _CELLS), slots=_SLOTS)
-    height = jnp.where(seen.face >= 0, seen.z, -jnp.inf)
+    return solid_of_height(height_field(points_head, region, slots=slots), crop_from_head)
+
+
+def height_field(
+    points_head: Float[Array, "v 3"], region: Int[Array, "f 3"], *, slots: int = SLOTS
+) -> Float[Array, "n n"]:
+    """The front-most z of these triangles in every cell of `FIELD_CM`, -inf where there is none."""
+    seen = rasterize(field_pixels(points_head), region, (CELLS, CELLS), slots=slots)
+    return jnp.where(seen.face >= 0, seen.z, -jnp.inf)
+
+
+def solid_of_height(height: Float[Array, "n n"], crop_from_head: Float[Array, "3 4"]) -> Solid:
+    """The solid behind a height field of `CELLS` rows and columns."""
     return Solid(_finer(height), height.max() - BACK_CM, crop_from_head)
 
 
@@ -77,7 +116,7 @@ def front_z(solid: Solid) -> Float[Array, ""]:
 
 
 def occupancy(
-    solid: Solid,
+    solid: Solid | Packed,
     grid: VolumeGrid = VRN_GRID,
     planes: Float[Array, " d"] | None = None,
     *,
@@ -87,11 +126,55 @@ def occupancy(
 
     With a `stride` only every `stride`-th row and column is looked at, from the first on. The
     solid's front-most point lies at the grid's origin plane (`origin = "front"`).
+
+    Raises:
+        ValueError: for a packed occupancy on another grid than the one it was stored on.
     """
-    planes = jnp.arange(float(grid.planes)) if planes is None else planes
-    row = jnp.arange(0.0, grid.rows, stride)[:, None, None]
-    column = jnp.arange(0.0, grid.columns, stride)[None, :, None]
-    z = ((planes - grid.origin_plane) * grid.plane_depth + front_z(solid))[None, None, :]
+    if planes is None:
+        planes = jnp.arange(float(grid.planes))
+    if isinstance(solid, Packed):
+        if grid != VRN_GRID:
+            raise ValueError(f"a stored occupancy is on {VRN_GRID}, not on {grid}")
+        plane = planes.astype(jnp.int32)
+        bytes_ = solid.bits[::stride, ::stride, plane // 8]
+        return (bytes_ >> (7 - plane % 8)[None, None].astype(jnp.uint8)) & 1 > 0
+    row = jnp.arange(0.0, grid.rows, stride)
+    column = jnp.arange(0.0, grid.columns, stride)
+    return _inside(solid, row, column, _plane_z(solid, grid, planes))
+
+
+def voxelize(solid: Solid, grid: VolumeGrid = VRN_GRID) -> Bool[Array, "h w d"]:
+    """The whole `occupancy`, looking only at tiles of rows and columns where the solid can be.
+
+    Faster on a CPU, where most of a volume is empty; elsewhere the same work at once is.
+    """
+    height, width = _TILE
+    if jax.default_backend() != "cpu" or grid.rows % height or grid.columns % width:
+        return occupancy(solid, grid)
+    z = _plane_z(solid, grid, jnp.arange(float(grid.planes)))
+    across = grid.columns // width
+    reached = _tiles_reached(solid, grid)
+    first_reached = jnp.argsort(~reached)
+
+    def fill(place: Int[Array, ""], volume: Bool[Array, "h w d"]) -> Bool[Array, "h w d"]:
+        row, column = jnp.divmod(first_reached[place], across)
+        top, left = row * height, column * width
+        rows, columns = jnp.arange(float(height)) + top, jnp.arange(float(width)) + left
+        tile = _inside(solid, rows, columns, z)
+        return lax.dynamic_update_slice(volume, tile, (top, left, jnp.int32(0)))
+
+    return lax.fori_loop(0, reached.sum(), fill, jnp.zeros(grid.shape, bool))
+
+
+def _plane_z(solid: Solid, grid: VolumeGrid, planes: Float[Array, " d"]) -> Float[Array, " d"]:
+    return (planes - grid.origin_plane) * grid.plane_depth + front_z(solid)
+
+
+def _inside(
+    solid: Solid, rows: Float[Array, " h"], columns: Float[Array, " w"], z: Float[Array, " d"]
+) -> Bool[Array, "h w d"]:
+    """Crop pixels are carried back to the head, and compared with the height there."""
+    row, column, z = rows[:, None, None], columns[None, :, None], z[None, None, :]
     matrix = jnp.linalg.inv(solid.crop_from_head[:, :3])
     offset = -matrix @ solid.crop_from_head[:, 3]
 
@@ -109,13 +192,51 @@ def occupancy(
     return within & (depth <= height) & (depth >= solid.back)
 
 
+def _tiles_reached(solid: Solid, grid: VolumeGrid) -> Bool[Array, " t"]:
+    """Whether the outline of the solid's box in the head frame touches a tile, row by row.
+
+    Two convex shapes are apart if they are along a normal of one of their sides.
+    """
+    x, y = _cell_positions(solid.height.shape[0])
+    there = jnp.isfinite(solid.height)
+    half_cell = _CELL_CM / _FINER / 2
+    low, high = [], []
+    for positions in (x, y):
+        low.append(jnp.where(there, positions, jnp.inf).min() - half_cell)
+        high.append(jnp.where(there, positions, -jnp.inf).max() + half_cell)
+    first = jnp.stack([*low, solid.back])
+    last = jnp.stack([*high, jnp.where(there, solid.height, solid.back).max()])
+    linear = solid.crop_from_head[:2, :3]
+    middle = linear @ ((first + last) / 2) + solid.crop_from_head[:2, 3]
+    edges = linear.T * (last - first)[:, None] / 2
+    normals = jnp.concatenate([edges[:, ::-1] * jnp.array([[1.0, -1.0]]), jnp.eye(2)])
+    half_tile = jnp.array([_TILE[1], _TILE[0]]) / 2
+    reach = jnp.abs(normals @ edges.T).sum(axis=1) + jnp.abs(normals) @ half_tile
+    top, left = (jnp.arange(n // t) * t for n, t in zip(grid.shape, _TILE, strict=False))
+    centres = jnp.stack(jnp.meshgrid(left, top), axis=-1).reshape(-1, 2) + half_tile[None] - 0.5
+    distance = jnp.abs((centres - middle[None]) @ normals.T)
+    return (distance <= reach[None] + 1e-3).all(axis=1)
+
+
 def _finer(height: Float[Array, "n n"]) -> Float[Array, "m m"]:
     """Bilinear between cells that both have a height, so that the edge of the region stays put."""
-    inside = jnp.isfinite(height).astype(jnp.float32)
-    size = (height.shape[0] * _FINER,) * 2
-    share = jax.image.resize(inside, size, "linear")
-    filled = jax.image.resize(jnp.where(inside > 0, height, 0), size, "linear")
+    inside = jnp.isfinite(height)
+    share = _doubled(inside.astype(jnp.float32))
+    filled = _doubled(jnp.where(inside, height, 0))
     return jnp.where(share > 0.5, filled / jnp.maximum(share, 1e-6), -jnp.inf)
+
+
+def _doubled(values: Float[Array, "n n"]) -> Float[Array, "m m"]:
+    """Twice as fine along both axes, linear, as `jax.image.resize` does it by a product."""
+    for axis in (0, 1):
+        low, high = (lax.slice_in_dim(values, a, b, axis=axis) for a, b in ((0, 1), (-1, None)))
+        count = values.shape[axis]
+        before = jnp.concatenate([low, lax.slice_in_dim(values, 0, count - 1, axis=axis)], axis)
+        after = jnp.concatenate([lax.slice_in_dim(values, 1, count, axis=axis), high], axis)
+        pairs = [0.75 * values + 0.25 * before, 0.75 * values + 0.25 * after]
+        shape = [n * (2 if k == axis else 1) for k, n in enumerate(values.shape)]
+        values = jnp.stack(pairs, axis=axis + 1).reshape(shape)
+    return values
 
 
 def _cell_positions(count: int) -> tuple[Float[Array, "1 n"], Float[Array, "n 1"]]:

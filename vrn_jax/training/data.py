@@ -1,23 +1,43 @@
-"""Batches of made faces. A batch is a range of sample numbers; the faces are made from them on the
-device, inside the training step, so nobody hands out or stores data.
+"""Where a step's examples come from. A batch is a range of sample numbers.
+
+Made faces are made from them on the device, inside the training step, so nobody hands out or stores
+data. Of a data set the host brings pictures and fits, and the device makes solids of them there.
 """
 
+from collections.abc import Iterator
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jaxtyping import Array, Int, PRNGKeyArray
+from jax.sharding import Mesh, NamedSharding
+from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 from tqdm import tqdm
 
-from vrn_jax.config import DataConfig, FaceSettings
+from vrn_jax.config import DataConfig, FaceSettings, TrainConfig
+from vrn_jax.data.bfm import BaselModel, read_basel
+from vrn_jax.data.fits import FitModel, fit_model
+from vrn_jax.data.pipeline import Reading, batches, on_devices
+from vrn_jax.data.sources import Batch, DataSet, examples_of, open_for_training
 from vrn_jax.faces.model import FaceModel
 from vrn_jax.faces.sample import Example, Portraits, make_face, sample_key
 from vrn_jax.faces.source import FaceSource, face_source, make_faces
+from vrn_jax.training.parallel import batch_sharding, replicated
 
-__all__ = ["Faces", "Source", "examples", "held_out_faces", "training_source"]
+__all__ = [
+    "Faces",
+    "Fed",
+    "Source",
+    "examples",
+    "held_out_faces",
+    "source_shardings",
+    "sources",
+    "training_source",
+]
 
 _MADE_AT_ONCE = 8
 
@@ -29,31 +49,86 @@ class Faces(NamedTuple):
     portraits: Portraits | None
 
 
-Source = Faces | Example
-"""Where a step's examples come from: faces to be made, or a pool of ready ones."""
+class Fed(NamedTuple):
+    """A batch of a data set, and the face model that its fits need.
+
+    Before the first update there is no batch; see `sources`.
+    """
+
+    model: FitModel | None
+    batch: Batch | None = None
+
+
+Source = Faces | Example | Fed
+"""Where a step's examples come from: faces to be made, a pool of ready ones, or a data set."""
 
 
 def training_source(config: DataConfig) -> Source:
     """What the training step needs to have its examples.
 
     Raises:
-        InputError: if the files of the head or the portraits cannot be used.
+        InputError: if the files of the head, the portraits or the face model cannot be used.
     """
+    if config.dataset is not None:
+        model = _basel(config)
+        return Fed(None if model is None else fit_model(model))
     source = _face_source(config, held_out=False)
     if config.pool:
         return _first(source, config.pool, "making faces")
     return Faces(source.model, source.portraits)
 
 
+def sources(config: TrainConfig, mesh: Mesh, source: Source, first: int) -> Iterator[Source]:
+    """The source of every update after the first `first` ones.
+
+    The same one for ever, or for a data set one with the next batch, read ahead, each process its
+    share.
+
+    Raises:
+        InputError: if the data set cannot be read, or too much of it.
+    """
+    if not isinstance(source, Fed):
+        return repeat(source)
+    count = config.compute.batch_size * config.optim.accumulate
+    here = count // jax.process_count()
+    stream = batches(
+        _data_set(config.data, config.data.split, _basel(config.data)),
+        seed=config.data.seed,
+        batch_size=count,
+        first_batch=first,
+        share=range(jax.process_index() * here, (jax.process_index() + 1) * here),
+        most_skipped=config.data.most_skipped,
+        reading=Reading(config.run.read_threads, config.run.read_processes),
+    )
+    return (source._replace(batch=batch) for batch in on_devices(stream, batch_sharding(mesh)))
+
+
+def source_shardings(source: Source, mesh: Mesh) -> PyTree[NamedSharding]:
+    """Batches of a data set are split over the devices; all else is the same on each."""
+    layout = jax.tree.map(lambda _: replicated(mesh), source)
+    if not isinstance(source, Fed):
+        return layout
+    return layout._replace(batch=jax.tree.map(lambda _: batch_sharding(mesh), source.batch))
+
+
 def held_out_faces(config: DataConfig, count: int) -> Example:
-    """The first faces of the held-out stream; about 1 MB each. Raises as `training_source` does."""
+    """The first faces of the held-out stream, or of the data set's split for that; about 1 MB each.
+
+    Raises as `training_source` does.
+    """
+    if config.dataset is not None and config.held_out_split is not None:
+        return _held_out_records(config, config.held_out_split, count)
     return _first(_face_source(config, held_out=True), count, "making held-out faces")
 
 
 def examples(source: Source, config: DataConfig, indices: Int[Array, " b"]) -> Example:
     """The examples of the given sample numbers, batched. Pure: every sample depends on its own
-    number alone, not on the batch or the device it is made in.
+    number alone, not on the batch or the device it is made in. Of a data set these are samples of
+    the very update that its batch is for.
     """
+    if isinstance(source, Fed):
+        assert source.batch is not None  # `sources` has put it there
+        return examples_of(source.model, _rows(source.batch, indices))
     if isinstance(source, Faces):
         return make_faces(*source, indices, seed=config.seed, settings=config.faces)
     size = len(source.image)
@@ -63,6 +138,37 @@ def examples(source: Source, config: DataConfig, indices: Int[Array, " b"]) -> E
 
     places = jax.vmap(place)(indices)
     return jax.tree.map(lambda leaf: leaf[places], source)
+
+
+def _rows(batch: Batch, indices: Int[Array, " b"]) -> Batch:
+    """The whole batch, or the part of it that one of several accumulated steps is for."""
+    size = len(batch.image)
+    if len(indices) == size:
+        return batch
+    return jax.tree.map(lambda leaf: leaf[indices % size], batch)
+
+
+def _basel(config: DataConfig) -> BaselModel | None:
+    return None if config.bfm is None else read_basel(config.bfm, config.bfm_region)
+
+
+def _data_set(config: DataConfig, split: str, model: BaselModel | None) -> DataSet:
+    assert config.dataset is not None
+    return open_for_training(Path(config.dataset), split, config.faces, model)
+
+
+def _held_out_records(config: DataConfig, split: str, count: int) -> Example:
+    """Records spread evenly over the split, cropped as reconstruction would."""
+    model = _basel(config)
+    data = _data_set(config, split, model)
+    places = np.linspace(0, len(data), min(count, len(data)), endpoint=False).astype(int)
+    on_device = None if model is None else fit_model(model)
+    make = jax.jit(lambda batch: examples_of(on_device, batch))
+    examples = []
+    for place in tqdm(places, "reading held-out faces", leave=False, disable=None):
+        one = jax.tree.map(lambda leaf: np.asarray(leaf)[None], data.plain(int(place)).value)
+        examples.append(make(one))
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *examples)
 
 
 def _face_source(config: DataConfig, *, held_out: bool) -> FaceSource:

@@ -20,7 +20,7 @@ from vrn_jax.faces.sample import Example
 from vrn_jax.interop.weights import Weights, save_weights
 from vrn_jax.io.atomic import writing
 from vrn_jax.training.checkpoint import Checkpoints
-from vrn_jax.training.data import Source, held_out_faces, training_source
+from vrn_jax.training.data import Source, held_out_faces, source_shardings, sources, training_source
 from vrn_jax.training.evaluate import best_constant_iou, evaluate
 from vrn_jax.training.log import RunLog
 from vrn_jax.training.parallel import batch_sharding, device_mesh, replicated, shardings
@@ -49,7 +49,9 @@ def train(config: TrainConfig) -> dict[str, Any]:
         checkpoints = stack.enter_context(Checkpoints(folder, config))
         state = checkpoints.restore(mesh) or _laid_out(state_at_start(config), mesh)
         first = int(state.step)
-        source = jax.device_put(training_source(config.data), replicated(mesh))
+        made_of = jax.device_put(training_source(config.data), replicated(mesh))
+        fed = sources(config, mesh, made_of, first)
+        source = next(fed)
         held_out = held_out_faces(config.data, run.evaluate_samples)
         clock = perf_counter()
         update = compile_step(config, mesh, state, source)
@@ -61,6 +63,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
             trace.before(step)
             indices = jax.device_put(batch_indices(config, step - 1), batch_sharding(mesh))
             state, metrics = update(state, indices, source)
+            source = next(fed)
             log.step(step, metrics)
             evaluated = None
             if step % run.evaluate_every == 0 or step == run.steps:
@@ -101,7 +104,7 @@ def compile_step(
     everywhere = replicated(mesh)
     step = jax.jit(
         partial(train_step, config),
-        in_shardings=(layout, batch_sharding(mesh), everywhere),
+        in_shardings=(layout, batch_sharding(mesh), source_shardings(source, mesh)),
         out_shardings=(layout, everywhere),
         donate_argnums=0,
     )

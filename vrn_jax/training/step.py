@@ -80,7 +80,7 @@ def weights_info(config: TrainConfig) -> WeightsInfo:
     """What the weights of this run say of themselves."""
     return WeightsInfo(
         name=config.run.folder.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1],
-        licence="MIT",
+        licence="MIT" if config.data.dataset is None else "as the terms of the training data allow",
         training_data=_training_data(config.data),
         model=config.model,
         grid=VolumeGrid(planes=config.model.depth),
@@ -89,6 +89,8 @@ def weights_info(config: TrainConfig) -> WeightsInfo:
 
 
 def _training_data(data: DataConfig) -> str:
+    if data.dataset is not None:
+        return f"split {data.split} of the data set {Path(data.dataset).name}, seed {data.seed}"
     head = "the built-in head" if data.head is None else f"head {Path(data.head).name}"
     skin = "drawn skin" if data.textures is None else f"portraits {Path(data.textures).name}"
     return f"made faces of vrn_jax, {head}, {skin}, seed {data.seed}"
