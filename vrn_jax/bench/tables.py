@@ -9,6 +9,7 @@ __all__ = [
     "faces_table",
     "inference_table",
     "parity_table",
+    "train_table",
     "video_table",
     "with_tables",
 ]
@@ -97,6 +98,37 @@ def data_table(numbers: dict) -> str:
             f"{numbers['hidden_share_core']:.0%} of the reading.",
         ]
     return "\n".join([*lines, "", _provenance(numbers)])
+
+
+_TRAIN_ROWS = {
+    "made": "faces made in the step",
+    "ready": "ready faces",
+    "making": "only making faces",
+    "torch_eager": "PyTorch, eager, ready faces",
+    "torch_compiled": "PyTorch, torch.compile, ready faces",
+}
+
+
+def train_table(numbers: dict) -> str:
+    """Markdown of what `bench.train.measure_training` returned."""
+    model = numbers["model"]
+    lines = [
+        f"{model['task']}, stacks: {model['stacks']}, features: {model['features']}; "
+        f"{numbers['dtype']}, {numbers['batch']} images a step",
+        "",
+        "| | seconds a step | images/s | compile, s (CPU s) |",
+        "|---|---|---|---|",
+    ]
+    for key, text in _TRAIN_ROWS.items():
+        if row := numbers.get(key):
+            compiling = ""
+            if "compile_seconds" in row:
+                compiling = f"{row['compile_seconds']:.0f} ({row['compile_cpu_seconds']:.0f})"
+            lines.append(
+                f"| {text} | {row['seconds']:.2f} | {row['images_per_second']:.2f} | {compiling} |"
+            )
+    share = f"Making the faces is {numbers['share_of_making']:.0%} of the step."
+    return "\n".join([*lines, "", share, "", _provenance(numbers)])
 
 
 def parity_table(numbers: dict) -> str:
@@ -192,5 +224,6 @@ _TABLES = {
     "faces": faces_table,
     "inference": inference_table,
     "parity": parity_table,
+    "train": train_table,
     "video": video_table,
 }
