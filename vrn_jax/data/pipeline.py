@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+import grain
 import jax
 import numpy as np
 from absl import flags
 from jax.sharding import Sharding
 
-from vrn_jax.data.record import grain
 from vrn_jax.data.sources import Batch, DataSet, Sample
 from vrn_jax.errors import InputError
 
@@ -79,14 +79,13 @@ def batches(
         InputError: once more than `most_skipped` of the records cannot be read.
     """
     source: Any = _Numbered(data, seed, first_batch, batch_size, share or range(batch_size))
-    package = grain()
     ahead = max(_AHEAD_BATCHES * batch_size, reading.threads)
-    options = package.ReadOptions(num_threads=reading.threads, prefetch_buffer_size=ahead)
-    stream: Any = package.MapDataset.source(source).to_iter_dataset(options)
+    options = grain.ReadOptions(num_threads=reading.threads, prefetch_buffer_size=ahead)
+    stream: Any = grain.MapDataset.source(source).to_iter_dataset(options)
     if reading.processes:
         if not flags.FLAGS.is_parsed():  # Grain's workers ask for its own flags; we have none
             flags.FLAGS.mark_as_parsed()
-        workers = package.MultiprocessingOptions(num_workers=reading.processes)
+        workers = grain.MultiprocessingOptions(num_workers=reading.processes)
         stream = stream.mp_prefetch(workers)
     samples: Iterator[Sample] = iter(stream)
     missed: set[str] = set()

@@ -31,7 +31,6 @@ __all__ = [
     "decode_face",
     "encode_face",
     "face_features",
-    "grain",
     "pack_occupancy",
     "unpack_occupancy",
 ]
@@ -129,21 +128,6 @@ def array_record() -> ModuleType:
         raise InputError(
             "data sets need the package array_record, which exists for Linux and Macs with Apple "
             f"silicon: pip install array_record ({error})"
-        ) from error
-
-
-def grain() -> ModuleType:
-    """The package that reads ahead in order, imported when it is needed.
-
-    Raises:
-        InputError: on platforms that it does not exist for.
-    """
-    try:
-        return importlib.import_module("grain")
-    except ImportError as error:
-        raise InputError(
-            "training on data sets needs the package grain, which exists for Linux and Macs with "
-            f"Apple silicon: pip install grain ({error})"
         ) from error
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import grain
 import jax
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -33,7 +34,7 @@ from vrn_jax.data.fits import (
 )
 from vrn_jax.data.record import NAME as MADE_FACES
 from vrn_jax.data.record import VERSION as MADE_FACES_VERSION
-from vrn_jax.data.record import decode_face, grain
+from vrn_jax.data.record import decode_face
 from vrn_jax.data.scans import SCANS, SCANS_VERSION, Scans, decode_scan, examples_of_scans
 from vrn_jax.data.stored import METADATA, open_data_set, split_records
 from vrn_jax.data.tfds_fits import TFDS_NAME, decode_tfds_fit, tfds_records
@@ -94,7 +95,7 @@ class DataSet:
             InputError: if a hundred in a row cannot be read.
         """
         epoch, place = divmod(number, len(self))
-        record_number = grain().experimental.index_shuffle(
+        record_number = grain.experimental.index_shuffle(
             place,
             max_index=len(self) - 1,
             seed=(seed + 0x9E3779B1 * epoch) % 2**32,
