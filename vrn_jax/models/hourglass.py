@@ -22,8 +22,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vrn_jax.config import Norm
 from vrn_jax.models.layers import Residual, repeat, residual_chain
+from vrn_jax.models.normalisation import Statistics
 
 __all__ = ["BLOCKS", "LEVELS", "Hourglass"]
 
@@ -36,7 +36,7 @@ class Hourglass(nn.Module):
     """43 residual blocks; keeps the shape of its input. Height and width must be even."""
 
     features: int
-    norm: Norm
+    norm: Statistics
     dtype: jax.typing.DTypeLike | None = None
 
     @nn.compact
@@ -62,7 +62,7 @@ class _Level(nn.Module):
     """The way in of one level: x -> (a, b before its upsampling)."""
 
     features: int
-    norm: Norm
+    norm: Statistics
     dtype: jax.typing.DTypeLike | None
 
     @nn.compact
@@ -75,5 +75,5 @@ class _Level(nn.Module):
         return residual_chain(BLOCKS["skip"], _block(*kind, "skip"), x), pooled
 
 
-def _block(features: int, norm: Norm, dtype: jax.typing.DTypeLike | None, name: str) -> Residual:
+def _block(features: int, norm: Statistics, dtype: jax.typing.DTypeLike | None, name: str) -> Residual:
     return Residual(features // 2, features, norm, dtype, name=name)

@@ -16,43 +16,12 @@ from flax.linen.dtypes import promote_dtype
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
-from vrn_jax.config import Norm
 from vrn_jax.models.convolution import convolve_3x3
+from vrn_jax.models.normalisation import NormRelu, Statistics
 
-__all__ = ["NormRelu", "Pointwise", "Residual", "Spatial", "repeat", "residual_chain"]
+__all__ = ["Pointwise", "Residual", "Spatial", "repeat", "residual_chain"]
 
 Carry = TypeVar("Carry")
-
-BATCH_NORM_EPSILON = 1e-5
-BATCH_NORM_MOMENTUM = 0.9  # Torch7's momentum 0.1 is the weight of the *new* value
-
-
-class NormRelu(nn.Module):
-    """Batch normalisation in one of the three modes of `config.Norm`, then ReLU.
-
-    Statistics of single images are instance normalisation; it has the same parameters, so the same
-    weights serve all modes.
-    """
-
-    norm: Norm
-    dtype: jax.typing.DTypeLike | None = None
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        """Normalises over pixels (and the batch, by mode) and cuts below zero."""
-        if self.norm == "image":
-            layer = nn.InstanceNorm(
-                epsilon=BATCH_NORM_EPSILON, dtype=self.dtype, use_fast_variance=False
-            )
-        else:
-            layer = nn.BatchNorm(
-                use_running_average=self.norm == "running",
-                momentum=BATCH_NORM_MOMENTUM,
-                epsilon=BATCH_NORM_EPSILON,
-                dtype=self.dtype,
-            )
-        nn.share_scope(self, layer)  # "scale" and "bias" stand directly below this module
-        return nn.relu(layer(x))
 
 
 class Pointwise(nn.Module):
@@ -100,7 +69,7 @@ class Residual(nn.Module):
 
     middle: int
     out: int
-    norm: Norm
+    norm: Statistics
     dtype: jax.typing.DTypeLike | None = None
 
     @nn.compact

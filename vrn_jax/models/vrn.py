@@ -16,9 +16,10 @@ import flax.linen as nn
 import jax
 from jaxtyping import Array, Float
 
-from vrn_jax.config import ModelConfig, Norm
+from vrn_jax.config import ModelConfig
 from vrn_jax.models.hourglass import Hourglass
-from vrn_jax.models.layers import NormRelu, Pointwise, Residual, repeat
+from vrn_jax.models.layers import Pointwise, Residual, repeat
+from vrn_jax.models.normalisation import NormRelu, Statistics
 
 __all__ = ["STRIDE", "VRN", "Logits", "input_channels"]
 
@@ -42,7 +43,7 @@ class VRN(nn.Module):
     """Image to volume logits, as `config` says. `dtype` is the arithmetic's, not the weights'."""
 
     config: ModelConfig = ModelConfig()
-    norm: Norm = "running"
+    norm: Statistics = "running"
     dtype: jax.typing.DTypeLike | None = None
 
     @nn.compact
@@ -72,7 +73,7 @@ def _apply_and_emit(stack: nn.Module, x: Array, _: None) -> tuple[Array, Array]:
 
 class _Stem(nn.Module):
     features: int
-    norm: Norm
+    norm: Statistics
     dtype: jax.typing.DTypeLike | None
 
     @nn.compact
@@ -89,7 +90,7 @@ class _Stack(nn.Module):
     """Hourglass and two 1x1 convolutions, added to the input."""
 
     features: int
-    norm: Norm
+    norm: Statistics
     dtype: jax.typing.DTypeLike | None
 
     @nn.compact
@@ -103,7 +104,7 @@ class _Stack(nn.Module):
 
 class _Head(nn.Module):
     features: int
-    norm: Norm
+    norm: Statistics
     dtype: jax.typing.DTypeLike | None
     out: int
 

@@ -118,12 +118,12 @@ def _json_item(name: str) -> ocp.args.Composite:
 
 
 def _check_same(saved: TrainConfig, wanted: TrainConfig) -> None:
-    """All but `run` must agree: the checkpoint would mean something else."""
+    """All but `run` and the mesh must agree: the checkpoint would mean something else."""
     before, now = (_leaves(dataclasses.asdict(c)) for c in (saved, wanted))
     changed = [
         f"{name} was {before[name]!r}, is {now[name]!r}"
         for name in before
-        if before[name] != now[name] and not name.startswith("run.")
+        if before[name] != now[name] and not name.startswith(("run.", "compute.fsdp"))
     ]
     if changed:
         raise InputError(

@@ -15,7 +15,6 @@ import numpy as np
 from jax.sharding import Mesh
 
 from vrn_jax.config import TrainConfig
-from vrn_jax.errors import InputError
 from vrn_jax.faces.sample import Example
 from vrn_jax.interop.weights import Weights, save_weights
 from vrn_jax.io.atomic import writing
@@ -23,7 +22,7 @@ from vrn_jax.training.checkpoint import Checkpoints
 from vrn_jax.training.data import Source, held_out_faces, training_source
 from vrn_jax.training.evaluate import best_constant_iou, evaluate
 from vrn_jax.training.log import RunLog
-from vrn_jax.training.parallel import batch_sharding, device_mesh, replicated, shardings
+from vrn_jax.training.parallel import device_mesh, replicated, shardings
 from vrn_jax.training.pictures import contact_sheet
 from vrn_jax.training.profile import StepTrace
 from vrn_jax.training.state import TrainState, state_at_start
@@ -43,7 +42,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         InputError: if the settings contradict each other or the run found, or a file is missing.
         WeightsError: if the weights to start from cannot be used.
     """
-    folder, run, mesh = _prepared_folder(config), config.run, device_mesh()
+    folder, run, mesh = _prepared_folder(config), config.run, device_mesh(config.compute)
     with ExitStack() as stack:
         stopping = stack.enter_context(_stop_signals())
         checkpoints = stack.enter_context(Checkpoints(folder, config))
@@ -59,8 +58,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         evaluated = None
         for step in range(first + 1, run.steps + 1):
             trace.before(step)
-            indices = jax.device_put(batch_indices(config, step - 1), batch_sharding(mesh))
-            state, metrics = update(state, indices, source)
+            state, metrics = update(state, batch_indices(config, step - 1), source)
             log.step(step, metrics)
             evaluated = None
             if step % run.evaluate_every == 0 or step == run.steps:
@@ -100,8 +98,8 @@ def compile_step(
     layout = shardings(state, mesh)
     everywhere = replicated(mesh)
     step = jax.jit(
-        partial(train_step, config),
-        in_shardings=(layout, batch_sharding(mesh), everywhere),
+        partial(train_step, config, mesh=mesh),
+        in_shardings=(layout, everywhere, everywhere),
         out_shardings=(layout, everywhere),
         donate_argnums=0,
     )
@@ -127,12 +125,6 @@ def _weights(config: TrainConfig, state: TrainState) -> Weights:
 
 def _prepared_folder(config: TrainConfig) -> Path:
     """The run's folder, with the configuration in it; refuses what cannot work."""
-    share = jax.device_count()
-    if config.compute.batch_size % share:
-        raise InputError(
-            f"a batch of {config.compute.batch_size} cannot be split over {share} devices; set "
-            "--compute.batch-size to a multiple"
-        )
     folder = Path(config.run.folder)
     folder.mkdir(parents=True, exist_ok=True)
     with writing(folder / "config.json") as partial_path:
