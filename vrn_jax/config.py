@@ -174,7 +174,7 @@ class ComputeConfig:
     fsdp: int = 1
     """Weights, their average and the optimizer's moments are split over so many devices."""
     remat: bool = False
-    """Keep only the residual blocks' outputs for the backward pass: less memory, a third slower."""
+    """Keep only the residual blocks' inputs for the backward pass: less memory, a third slower."""
     loss_planes: int = 8
     """Depth planes that the loss looks at at once; a divisor of the volume's."""
     loss_stride: int = 1

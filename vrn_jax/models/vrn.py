@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 
 from vrn_jax.config import ModelConfig
 from vrn_jax.models.hourglass import Hourglass
-from vrn_jax.models.layers import Pointwise, Residual, repeat
+from vrn_jax.models.layers import Pointwise, repeat, residual
 from vrn_jax.models.normalisation import NormRelu, Statistics
 
 __all__ = ["STRIDE", "VRN", "Logits", "input_channels"]
@@ -40,16 +40,18 @@ def input_channels(config: ModelConfig) -> int:
 
 
 class VRN(nn.Module):
-    """Image to volume logits, as `config` says. `dtype` is the arithmetic's, not the weights'."""
+    """Image to volume logits, as `config` says. `dtype` is the arithmetic's, not the weights'; `remat`
+    keeps less for the backward pass."""
 
     config: ModelConfig = ModelConfig()
     norm: Statistics = "running"
     dtype: jax.typing.DTypeLike | None = None
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "b height width c"]) -> Logits:
         """Maps images, in the weights' input range and of sides divisible by 8, to logits."""
-        kind = (self.config.features, self.norm, self.dtype)
+        kind = (self.config.features, self.norm, self.dtype, self.remat)
         expected = input_channels(self.config)
         if x.shape[-1] != expected or x.shape[1] % 8 or x.shape[2] % 8:
             raise ValueError(
@@ -75,15 +77,18 @@ class _Stem(nn.Module):
     features: int
     norm: Statistics
     dtype: jax.typing.DTypeLike | None
+    remat: bool
 
     @nn.compact
     def __call__(self, x: Float[Array, "b height width c"]) -> Float[Array, "b h w features"]:
         x = nn.Conv(64, (7, 7), 2, padding=3, dtype=self.dtype, name="conv")(x)
         x = NormRelu(self.norm, self.dtype, name="bn")(x)
-        x = Residual(64, 128, self.norm, self.dtype, name="res0")(x)
+        kind = (self.norm, self.dtype)
+        x = residual(64, 128, *kind, remat=self.remat)(name="res0")(x)
         x = nn.max_pool(x, (2, 2), strides=(2, 2))
-        x = Residual(64, 128, self.norm, self.dtype, name="res1")(x)
-        return Residual(self.features // 2, self.features, self.norm, self.dtype, name="res2")(x)
+        x = residual(64, 128, *kind, remat=self.remat)(name="res1")(x)
+        last = residual(self.features // 2, self.features, *kind, remat=self.remat)
+        return last(name="res2")(x)
 
 
 class _Stack(nn.Module):
@@ -92,10 +97,11 @@ class _Stack(nn.Module):
     features: int
     norm: Statistics
     dtype: jax.typing.DTypeLike | None
+    remat: bool
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        y = Hourglass(self.features, self.norm, self.dtype, name="hourglass")(x)
+        y = Hourglass(self.features, self.norm, self.dtype, self.remat, name="hourglass")(x)
         for i in range(2):
             y = Pointwise(self.features, self.dtype, name=f"conv{i}")(y)
             y = NormRelu(self.norm, self.dtype, name=f"bn{i}")(y)
@@ -106,6 +112,7 @@ class _Head(nn.Module):
     features: int
     norm: Statistics
     dtype: jax.typing.DTypeLike | None
+    remat: bool
     out: int
 
     @nn.compact

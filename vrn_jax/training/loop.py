@@ -28,7 +28,7 @@ from vrn_jax.training.profile import StepTrace
 from vrn_jax.training.state import TrainState, state_at_start
 from vrn_jax.training.step import batch_indices, train_step, weights_info
 
-__all__ = ["compile_step", "train"]
+__all__ = ["compile_step", "placed", "train"]
 
 
 def train(config: TrainConfig) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     with ExitStack() as stack:
         stopping = stack.enter_context(_stop_signals())
         checkpoints = stack.enter_context(Checkpoints(folder, config))
-        state = checkpoints.restore(mesh) or _laid_out(state_at_start(config), mesh)
+        state = checkpoints.restore(mesh) or placed(state_at_start(config), mesh)
         first = int(state.step)
         source = jax.device_put(training_source(config.data), replicated(mesh))
         held_out = held_out_faces(config.data, run.evaluate_samples)
@@ -106,7 +106,8 @@ def compile_step(
     return step.lower(state, batch_indices(config, 0), source).compile()
 
 
-def _laid_out(state: TrainState, mesh: Mesh) -> TrainState:
+def placed(state: TrainState, mesh: Mesh) -> TrainState:
+    """The state, laid out over the mesh; every process has to have the same."""
     return jax.device_put(state, shardings(state, mesh))
 
 

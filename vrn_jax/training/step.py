@@ -193,21 +193,12 @@ def _loss(
 ) -> tuple[Float[Array, ""], tuple[dict, Metrics]]:
     compute = config.compute
     norm = shared if shared and compute.norm == "batch" else compute.norm
-    model = VRN(config.model, norm, jnp.dtype(compute.dtype))
-
-    def apply(params: dict, x: Array) -> tuple[Logits, dict]:
-        variables = {"params": params, "batch_stats": batch_stats}
-        logits, updated = model.apply(variables, x, mutable=["batch_stats"])
-        # Statistics of single images have no running averages: those of the start remain.
-        return cast(Logits, logits), cast(dict, updated).get("batch_stats", batch_stats)
-
-    if compute.remat:
-        keep = jax.checkpoint_policies.save_only_these_names("residual", "statistics")
-        apply = jax.checkpoint(apply, policy=keep)
-    elif compute.norm == "batch":
-        keep = jax.checkpoint_policies.save_only_these_names("convolved", "statistics")
-        apply = jax.checkpoint(apply, policy=keep)
-    logits, batch_stats = apply(params, x)
+    model = VRN(config.model, norm, jnp.dtype(compute.dtype), compute.remat)
+    variables = {"params": params, "batch_stats": batch_stats}
+    found, updated = model.apply(variables, x, mutable=["batch_stats"])
+    # Statistics of single images have no running averages: those of the start remain.
+    batch_stats = cast(dict, updated).get("batch_stats", batch_stats)
+    logits = cast(Logits, found)
     grid = weights_info(config).grid
     volume: Array = volume_loss(  # pyright: ignore[reportAssignmentType]
         logits.volume, batch.solid, grid, compute.loss_planes, compute.loss_stride
