@@ -81,7 +81,7 @@ class NormRelu(nn.Module):
         )
         shared = self.norm if isinstance(self.norm, Shared) else None
         x = checkpoint_name(x if self.dtype is None else x.astype(self.dtype), "convolved")
-        y, found = norm_relu(x, scale, bias, shared)
+        y, *found = norm_relu(x, scale, bias, shared)
         if not self.is_initializing():
             for average, value in zip(averages, found, strict=True):
                 new = (1 - BATCH_NORM_MOMENTUM) * value
@@ -107,7 +107,7 @@ def norm_relu(
     scale: Float[Array, " c"],
     bias: Float[Array, " c"],
     shared: Shared | None = None,
-) -> tuple[Float[Array, "b h w c"], tuple[Float[Array, " c"], Float[Array, " c"]]]:
+) -> tuple[Float[Array, "b h w c"], Float[Array, " c"], Float[Array, " c"]]:
     """``relu((x - mean) / sqrt(var + eps) * scale + bias)``, and the mean and variance of x.
 
     Sums are taken in float32 or what is finer; the result has the type of `x`. Statistics are not
@@ -120,26 +120,26 @@ def _forward(x: Array, scale: Array, bias: Array, shared: Shared | None) -> tupl
     wide = _widened(x)
     # One pass over x, and one exchange between devices.
     moments = jnp.stack([wide.mean((0, 1, 2)), jnp.square(wide).mean((0, 1, 2))])
-    mean, square = moments if shared is None else shared.mean(moments)
+    mean, square = tuple(moments if shared is None else shared.mean(moments))
     variance = jnp.maximum(square - jnp.square(mean), 0)
     inverse_std = lax.rsqrt(variance + BATCH_NORM_EPSILON)
     mean, inverse_std = (checkpoint_name(v, "statistics") for v in (mean, inverse_std))
     kept = _Kept(x, mean, inverse_std, scale, bias)
     y = nn.relu(_normalised(kept) * _along_channels(scale) + _along_channels(bias))
-    return (y.astype(x.dtype), (mean, variance)), kept
+    return (y.astype(x.dtype), mean, variance), kept
 
 
 def _backward(shared: Shared | None, kept: _Kept, cotangents: tuple) -> tuple[Array, Array, Array]:
     """With u = (x - mean) / std and g the gradient where the ReLU is open:
     dx = scale / std (g - mean(g) - u mean(g u)), the means being over all who share.
     """
-    gradient, _ = cotangents
+    gradient, *_ = cotangents
     u = _normalised(kept)
     is_open = u * _along_channels(kept.scale) + _along_channels(kept.bias) > 0
     g = jnp.where(is_open, _widened(gradient), 0)
     sums = jnp.stack([g.sum((0, 1, 2)), (g * u).sum((0, 1, 2))])
     means = sums / (g.size // g.shape[-1])
-    mean_g, mean_gu = means if shared is None else shared.mean(means)
+    mean_g, mean_gu = tuple(means if shared is None else shared.mean(means))
     centred = g - _along_channels(mean_g) - u * _along_channels(mean_gu)
     dx = _along_channels(kept.scale * kept.inverse_std) * centred
     dbias, dscale = sums.astype(kept.scale.dtype)

@@ -40,8 +40,10 @@ def input_channels(config: ModelConfig) -> int:
 
 
 class VRN(nn.Module):
-    """Image to volume logits, as `config` says. `dtype` is the arithmetic's, not the weights'; `remat`
-    keeps less for the backward pass."""
+    """Image to volume logits, as `config` says. `dtype` is the arithmetic's, not the weights'.
+
+    With `remat` training keeps less for the backward pass.
+    """
 
     config: ModelConfig = ModelConfig()
     norm: Statistics = "running"

@@ -5,11 +5,11 @@ goes on from the last one.
 """
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from etils import epath
 from jax.sharding import Mesh
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
@@ -30,10 +30,10 @@ class Checkpoints:
     A context manager; leaving it waits for what is being written.
     """
 
-    def __init__(self, folder: Path, config: TrainConfig):
+    def __init__(self, folder: epath.PathLike, config: TrainConfig):
         self._config = config
         self._manager = ocp.CheckpointManager(
-            (folder / "checkpoints").absolute(),
+            epath.Path(folder).resolve() / "checkpoints",
             item_names=("state", "position", "config"),
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=preservation_policy.AnyPreservationPolicy(

@@ -52,15 +52,20 @@ class Instruction:
     outputs: tuple[Array, ...]
     operands: tuple[str, ...]
     attributes: str
+    argument: str
+    """What stands in the parentheses: operands, a parameter's number, a constant's value."""
     is_root: bool
 
     def called(self) -> Iterator[tuple[str, int]]:
-        """Computations that run when this one does, and how often; a fusion's is not one."""
+        """Computations that run when this one does, and how often (0: not stated).
+
+        A fusion's is not one of them.
+        """
         trips = _TRIPS.search(self.attributes)
         if self.opcode == "while":
-            yield self._attribute("body"), int(trips[1]) if trips else 1
+            yield self.attribute("body"), int(trips[1]) if trips else 0
         elif self.opcode in ("call", "async-start"):
-            yield self._attribute("to_apply|calls"), 1
+            yield self.attribute("to_apply|calls"), 1
         elif self.opcode == "conditional":
             branches = re.search(r"branch_computations=\{([^}]*)\}", self.attributes)
             names = branches[1].split(",") if branches else []
@@ -69,9 +74,10 @@ class Instruction:
 
     def fused(self) -> str | None:
         """The computation of a fusion."""
-        return self._attribute("calls") if self.opcode == "fusion" else None
+        return self.attribute("calls") if self.opcode == "fusion" else None
 
-    def _attribute(self, name: str) -> str:
+    def attribute(self, name: str) -> str:
+        """The computation that an attribute names."""
         found = re.search(rf"(?:{name})=%?([\w.\-~]+)", self.attributes)
         return found[1] if found else ""
 
@@ -104,10 +110,34 @@ class Program:
             for instruction in self.computations.get(name, []):
                 found.append((instruction, times))
                 for callee, trips in instruction.called():
-                    visit(callee, times * trips)
+                    visit(callee, times * (trips or self._trips(instruction)))
 
         visit(self.entry, 1)
         return found
+
+    def outputs(self, name: str) -> tuple[Array, ...]:
+        """The buffers of the instruction of that name."""
+        return self._by_name[name].outputs
+
+    @cached_property
+    def _by_name(self) -> dict[str, Instruction]:
+        return {i.name: i for body in self.computations.values() for i in body}
+
+    def _trips(self, loop: Instruction) -> int:
+        """Trips of a loop that the text does not state: `lax.scan` counts from 0 to a constant.
+
+        The condition compares with it, maybe in a fusion; it is the only constant there.
+        """
+        condition = loop.attribute("condition")
+        bodies = [self.computations.get(condition, [])]
+        bodies += [self.computations.get(i.fused() or "", []) for i in bodies[0]]
+        constants = {
+            int(i.argument)
+            for body in bodies
+            for i in body
+            if i.opcode == "constant" and i.argument.lstrip("-").isdigit()
+        }
+        return constants.pop() if len(constants) == 1 else 1
 
     def collectives(self) -> list[Collective]:
         """Every exchange; an asynchronous one counts at its start."""
@@ -148,6 +178,7 @@ def _instruction(name: str, rest: str, *, is_root: bool) -> Instruction:
         tuple(_arrays(outputs)),
         tuple(re.findall(r"%([\w.\-~]+)", operands)),
         attributes,
+        operands,
         is_root,
     )
 

@@ -7,6 +7,7 @@ on one device, where both axes have length one, and on all devices of several pr
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -16,7 +17,10 @@ from vrn_jax.config import ComputeConfig
 from vrn_jax.errors import InputError
 from vrn_jax.models.normalisation import Shared
 
-__all__ = ["AXES", "DATA", "FSDP", "RULES", "device_mesh", "replicated", "shardings", "sharing"]
+__all__ = [
+    "AXES", "DATA", "FSDP", "RULES", "device_mesh", "replicated", "shardings", "sharing",
+    "whole_on_this_host",
+]  # fmt: skip
 
 DATA, FSDP = AXES = ("data", "fsdp")
 
@@ -27,7 +31,7 @@ stack theirs in front: a kernel is split by its input channels. What cannot be s
 """
 
 
-def device_mesh(compute: ComputeConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
+def device_mesh(compute: ComputeConfig, devices: Sequence[Any] | None = None) -> Mesh:
     """All devices (default: of all processes), `compute.fsdp` of them in a row of "fsdp".
 
     Raises:
@@ -76,3 +80,13 @@ def shardings(tree: PyTree, mesh: Mesh) -> PyTree[NamedSharding]:
         return NamedSharding(mesh, PartitionSpec(*[None] * first, *last))
 
     return jax.tree.map_with_path(of_leaf, tree)
+
+
+def whole_on_this_host(tree: PyTree, mesh: Mesh) -> PyTree[jax.Array]:
+    """The leaves, gathered, on one device of this process. All processes have to ask for it."""
+    everywhere = jax.jit(_same, out_shardings=replicated(mesh))(tree)
+    return jax.tree.map(lambda leaf: leaf.addressable_data(0), everywhere)
+
+
+def _same(tree: PyTree) -> PyTree:
+    return tree

@@ -28,7 +28,7 @@ from vrn_jax.models.vrn import STRIDE, VRN, Logits
 from vrn_jax.training.collectives import gathered, mean_over_devices
 from vrn_jax.training.data import Source, examples
 from vrn_jax.training.optimizers import make_optimizer
-from vrn_jax.training.parallel import AXES, sharing, shardings
+from vrn_jax.training.parallel import AXES, shardings, sharing
 from vrn_jax.training.state import TrainState
 
 __all__ = ["batch_indices", "guidance", "network_input", "train_step", "weights_info"]
@@ -125,9 +125,7 @@ def _divided(
     ) -> _Gradients:
         whole = gathered(params, specs)
         found = _accumulated(config, shared, whole, batch_stats, batches, source)
-        params, rest = mean_over_devices(
-            found.params, specs, (found.batch_stats, found.metrics)
-        )
+        params, rest = mean_over_devices(found.params, specs, (found.batch_stats, found.metrics))
         return _Gradients(params, *rest)
 
     return jax.shard_map(
