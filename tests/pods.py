@@ -20,8 +20,11 @@ import numpy as np
 import optax
 from domes import domes
 
+from vrn_jax.cli import main
 from vrn_jax.config import ComputeConfig, DataConfig, ModelConfig, OptimConfig, TrainConfig
-from vrn_jax.training import step
+from vrn_jax.training import loop, step
+from vrn_jax.training.aot import collectives_by_kind
+from vrn_jax.training.hlo import parse
 from vrn_jax.training.loop import compile_step, placed
 from vrn_jax.training.optimizers import make_optimizer
 from vrn_jax.training.parallel import device_mesh, replicated
@@ -29,6 +32,19 @@ from vrn_jax.training.state import initial_state
 from vrn_jax.training.step import batch_indices
 
 POOL = 16
+
+
+def collectives() -> dict:
+    """How many exchanges a step has on 8 devices, by the rules' meshes and by statistics."""
+    found = {}
+    for name, fsdp, norm_devices in (("data", 1, 1), ("fsdp", 2, 1)):
+        settings = config(fsdp=fsdp, norm_devices=norm_devices)
+        mesh = device_mesh(settings.compute)
+        state = jax.eval_shape(partial(initial_state, settings))
+        source = jax.eval_shape(lambda: domes(POOL))
+        text = compile_step(settings, mesh, state, source).as_text() or ""
+        found[name] = collectives_by_kind(parse(text).collectives())
+    return found
 
 
 def config(*, float64: bool = False, **compute) -> TrainConfig:
@@ -93,9 +109,14 @@ def written_out(settings: TrainConfig, replicas: int, steps: int) -> list[float]
     return losses
 
 
-def run(
-    settings: TrainConfig, count: int, steps: int = 5
-) -> tuple[list[float], jax.stages.Compiled]:
+def job(arguments: list[str]) -> int:
+    """`vrn train` with these arguments, with domes in the place of faces."""
+    loop.training_source = lambda config: domes(config.pool)
+    loop.held_out_faces = lambda config, count: domes(count)
+    return main(["train", *arguments])
+
+
+def run(settings: TrainConfig, count: int, steps: int = 5) -> list[float]:
     """The losses of `steps` steps on the first `count` devices."""
     mesh = device_mesh(settings.compute, jax.devices()[:count])
     state = placed(jax.device_get(jax.jit(initial_state, static_argnums=0)(settings)), mesh)

@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import signal
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from etils import epath
 
 from vrn_jax.cli.process import keep_compiled_programs, writable_folder
 from vrn_jax.config import TrainConfig
-from vrn_jax.errors import InputError
+from vrn_jax.errors import InputError, TrainingError
 from vrn_jax.presets import load_preset
 
 __all__ = ["Train", "train"]
@@ -43,12 +44,19 @@ def train(options: Train) -> int:
         return _compile_only(config, launch.topology)
     keep_compiled_programs()
     # The imports wait until the arguments are known to be good: JAX takes seconds.
-    from vrn_jax.training.processes import is_main, join
+    from vrn_jax.training.processes import is_alone, is_main, join
 
     join(launch.coordinator, launch.processes, launch.process)
     from vrn_jax.training.loop import train as run
 
-    summary = run(config)
+    try:
+        summary = run(config)
+    except TrainingError as error:
+        if is_alone():
+            raise
+        # An orderly exit would wait for the other processes, of which one may be gone.
+        print(f"vrn: {error}", file=sys.stderr, flush=True)
+        os._exit(1)
     if is_main():
         _say(config, summary)
     return 0 if summary["finished"] else 128 + signal.SIGTERM

@@ -9,7 +9,7 @@ activations again, which costs nothing within the convolution that reads them.
 
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import flax.linen as nn
 import jax
@@ -81,7 +81,7 @@ class NormRelu(nn.Module):
         )
         shared = self.norm if isinstance(self.norm, Shared) else None
         x = checkpoint_name(x if self.dtype is None else x.astype(self.dtype), "convolved")
-        y, *found = norm_relu(x, scale, bias, shared)
+        y, *found = cast(tuple[Array, ...], norm_relu(x, scale, bias, shared))
         if not self.is_initializing():
             for average, value in zip(averages, found, strict=True):
                 new = (1 - BATCH_NORM_MOMENTUM) * value

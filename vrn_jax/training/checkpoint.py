@@ -54,8 +54,10 @@ class Checkpoints:
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._manager.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # After a failure another process may be gone, for which closing would wait.
+        if kind is None or jax.process_count() == 1:
+            self._manager.close()
 
     def save(self, state: TrainState, metrics: dict[str, float] | None = None) -> None:
         """Starts writing; `metrics` are those of an evaluation of this very state."""

@@ -22,7 +22,7 @@ from vrn_jax.training.folder import write, write_weights
 from vrn_jax.training.log import RunLog
 from vrn_jax.training.parallel import device_mesh, replicated, shardings, whole_on_this_host
 from vrn_jax.training.pictures import contact_sheet
-from vrn_jax.training.processes import is_main, stop_requests
+from vrn_jax.training.processes import is_main, lost_processes, stop_requests
 from vrn_jax.training.profile import StepTrace
 from vrn_jax.training.state import TrainState, state_at_start
 from vrn_jax.training.step import batch_indices, train_step, weights_info
@@ -37,12 +37,12 @@ def train(config: TrainConfig) -> dict[str, Any]:
     last checkpoint was written.
 
     Raises:
-        TrainingError: if a loss is not a number.
+        TrainingError: if a loss is not a number, or another process of the job has ended.
         InputError: if the settings contradict each other or the run found, or a file is missing.
         WeightsError: if the weights to start from cannot be used.
     """
     folder, run, mesh = _prepared_folder(config), config.run, device_mesh(config.compute)
-    with ExitStack() as stack:
+    with lost_processes(), ExitStack() as stack:
         stop_at = stack.enter_context(stop_requests())
         checkpoints = stack.enter_context(Checkpoints(folder, config))
         state = checkpoints.restore(mesh) or placed(state_at_start(config), mesh)

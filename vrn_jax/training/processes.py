@@ -9,9 +9,9 @@ from pathlib import Path
 import jax
 from jax.experimental import multihost_utils
 
-from vrn_jax.errors import InputError
+from vrn_jax.errors import InputError, TrainingError
 
-__all__ = ["is_main", "join", "stop_requests"]
+__all__ = ["is_alone", "is_main", "join", "lost_processes", "stop_requests"]
 
 _CLUSTER_VARIABLES = (
     "JAX_COORDINATOR_ADDRESS",
@@ -45,6 +45,11 @@ def join(
         ) from error
 
 
+def is_alone() -> bool:
+    """Whether the job is this process."""
+    return jax.process_count() == 1
+
+
 def is_main() -> bool:
     """Whether this process is the one that says and writes what needs to be said once."""
     return jax.process_index() == 0
@@ -58,7 +63,7 @@ def stop_requests() -> Iterator[Callable[[int], bool]]:
     enough that one is asked: JAX's coordination service agrees on a step that none has passed, and
     asking it costs no exchange between the devices.
     """
-    several = jax.process_count() > 1
+    several = not is_alone()
     received: list[int] = []
     previous = {}
 
@@ -76,6 +81,25 @@ def stop_requests() -> Iterator[Callable[[int], bool]]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def lost_processes() -> Iterator[None]:
+    """Turns the error that a step ends with when another process is gone into one that says so.
+
+    Raises:
+        TrainingError: in that case.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if is_alone():
+            raise
+        raise TrainingError(
+            f"process {jax.process_index()} of {jax.process_count()} cannot go on, most likely "
+            "because another one has ended. Start the job again, with as many processes as there "
+            f"are: it goes on from its last checkpoint. JAX says: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def _in_a_cluster() -> bool:
