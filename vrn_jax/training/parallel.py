@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 from vrn_jax.config import ComputeConfig
@@ -67,7 +67,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def shardings(tree: PyTree, mesh: Mesh) -> PyTree[NamedSharding]:
+def shardings(tree: PyTree, mesh: Mesh | AbstractMesh) -> PyTree[NamedSharding]:
     """For every leaf of `tree`, arrays or their shapes, its sharding by `RULES`."""
 
     def of_leaf(path: tuple, leaf: jax.ShapeDtypeStruct | jax.Array) -> NamedSharding:
