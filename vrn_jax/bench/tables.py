@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-__all__ = ["faces_table", "inference_table", "parity_table", "with_tables"]
+__all__ = ["faces_table", "inference_table", "parity_table", "scaling_table", "with_tables"]
 
 _ROWS = {
     "detect": "find the faces (512 x 512)",
@@ -70,6 +70,33 @@ def parity_table(numbers: dict) -> str:
     return "\n".join([*lines, _provenance(numbers)])
 
 
+def scaling_table(numbers: dict) -> str:
+    """Markdown of what `bench.scaling.measure_scaling` returned."""
+    lines = [
+        "| scaling | processes | simulated devices | images | s/step |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {run['kind']} | {run['processes']} | {run['devices']} | {run['images']} | "
+        f"{run['step_s']:.2f} |"
+        for run in numbers["timings"]
+    ]
+    lines += [
+        "",
+        "| slice | devices | exchanges a step | MB | estimated ms a step | of it exchange |",
+        "|---|---|---|---|---|---|",
+    ]
+    for report in numbers["topologies"]:
+        found = report["collectives"].values()
+        times = report["roofline"]
+        lines.append(
+            f"| {report['topology']} | {report['devices']} | {sum(f['count'] for f in found)} | "
+            f"{sum(f['bytes'] for f in found) / 1e6:.1f} | {times['step_s'] * 1e3:.0f} | "
+            f"{times['exchange_s'] * 1e3:.2f} |"
+        )
+    return "\n".join([*lines, "", _provenance(numbers)])
+
+
 def _parity_lines(run: dict) -> list[str]:
     peer = "float32" if run["dtype"] == "bfloat16" else run["dtype"]
     title = (
@@ -112,13 +139,15 @@ def _provenance(numbers: dict) -> str:
 def with_tables(text: str, folder: Path) -> str:
     """Fills every ``<!-- table: NAME --> ... <!-- end -->`` with the table of NAME.json.
 
-    NAME begins with what was measured: inference, faces or parity.
+    NAME begins with what was measured: inference, faces, parity or scaling.
     """
 
     def filled(match: re.Match[str]) -> str:
         numbers = json.loads((folder / f"{match[1]}.json").read_text(encoding="utf-8"))
         kind = match[1].split("_")[0]
-        write = {"faces": faces_table, "parity": parity_table}.get(kind, inference_table)
+        write = {"faces": faces_table, "parity": parity_table, "scaling": scaling_table}.get(
+            kind, inference_table
+        )
         return f"<!-- table: {match[1]} -->\n\n{write(numbers)}\n\n<!-- end -->"
 
     return re.sub(r"<!-- table: (\w+) -->.*?<!-- end -->", filled, text, flags=re.DOTALL)
