@@ -136,6 +136,9 @@ def _provenance(numbers: dict) -> str:
     )
 
 
+_WRITERS = {"faces": faces_table, "parity": parity_table, "scaling": scaling_table}
+
+
 def with_tables(text: str, folder: Path) -> str:
     """Fills every ``<!-- table: NAME --> ... <!-- end -->`` with the table of NAME.json.
 
