@@ -3,9 +3,13 @@
 import importlib.util
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -25,15 +29,16 @@ from vrn_jax.training.state import initial_state
 ROOT = Path(__file__).parent.parent
 
 
-def start(name: str, **options) -> subprocess.Popen:
-    """Calls a function of `pods.py` in a process with 8 simulated devices."""
+def start(name: str, variables: dict[str, str] | None = None, **options) -> subprocess.Popen:
+    """Calls a function of `pods.py` in a process with simulated devices."""
     command = [sys.executable, str(ROOT / "tests" / "pods.py"), name, json.dumps(options)]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    environment |= variables or {}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, env=environment, **pipes)
 
 
-def result(process: subprocess.Popen) -> dict:
+def result(process: subprocess.Popen) -> Any:
     output, errors = process.communicate(timeout=1200)
     assert process.returncode == 0, errors[-3000:]
     return json.loads(output.splitlines()[-1])
@@ -119,6 +124,102 @@ def test_what_does_not_come_out_even_is_refused(compute, message):
     devices = jax.devices()[:1] * (2 if compute.batch_size == 3 else 1)
     with pytest.raises(InputError, match=message):
         device_mesh(compute, devices)
+
+
+# Processes
+
+PRESET = """
+from dataclasses import replace
+from pods import config as small
+from vrn_jax.config import OptimConfig, RunConfig
+
+config = replace(
+    small(),
+    optim=OptimConfig("adamw", learning_rate=1e-3, drop_at=1.0, ema_decay=0.5),
+    run=RunConfig(log_every=1, evaluate_samples=2, evaluate_every=1000, checkpoint_every=1),
+)
+"""
+
+
+@pytest.fixture(scope="module")
+def launch(tmp_path_factory):
+    """Starts `vrn train` in so many processes of so many devices each."""
+    base = tmp_path_factory.mktemp("jobs")
+    preset = base / "preset.py"
+    preset.write_text(PRESET, encoding="utf-8")
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(base / "compiled")}
+
+    def launch(folder: Path, processes: int, devices: int, steps: int) -> list[subprocess.Popen]:
+        options = [str(preset), "--run.folder", str(folder), "--run.steps", str(steps)]
+        if processes > 1:
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                address = f"127.0.0.1:{free.getsockname()[1]}"
+            options += ["--coordinator", address, "--processes", str(processes)]
+        return [
+            start(
+                "job",
+                cache,
+                devices=devices,
+                arguments=options + (["--process", str(n)] if processes > 1 else []),
+            )
+            for n in range(processes)
+        ]
+
+    return launch
+
+
+def wait_for_step(folder: Path, step: int, processes: list[subprocess.Popen]) -> None:
+    checkpoints = folder / "checkpoints"
+    while not (checkpoints.exists() and max(steps_saved(checkpoints), default=0) >= step):
+        for process in processes:
+            assert process.poll() is None, process.communicate()[1][-3000:]
+        time.sleep(0.1)
+
+
+def steps_saved(checkpoints: Path) -> list[int]:
+    return [int(path.name) for path in checkpoints.iterdir() if path.name.isdigit()]
+
+
+def losses(folder: Path) -> dict[int, float]:
+    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    found = [json.loads(line) for line in lines]
+    steps = [line["step"] for line in found if "loss" in line]
+    assert steps == list(range(1, len(steps) + 1)), "a step is missing, or there twice"
+    return {line["step"]: line["loss"] for line in found if "loss" in line}
+
+
+def test_a_job_survives_what_happens_to_its_processes(launch, tmp_path):
+    """A run that is killed on 2 x 4 devices, goes on on 2, then on 2 x 2, is stopped there by a
+    SIGTERM to one process, and ends on 1, is the run that had 1 device from start to end.
+    """
+    folder = tmp_path / "moved"
+    job = launch(folder, 2, 4, steps=1000)
+    wait_for_step(folder, 2, job)
+    job[1].kill()
+    _, errors = job[0].communicate(timeout=120)
+    assert job[0].returncode == 1
+    assert "most likely because another one has ended" in errors
+    job[1].communicate()
+
+    resumed_at = max(steps_saved(folder / "checkpoints"))
+    (alone,) = launch(folder, 1, 2, steps=resumed_at + 1)
+    assert result(alone) == 0
+
+    job = launch(folder, 2, 2, steps=1000)
+    wait_for_step(folder, resumed_at + 2, job)
+    job[1].send_signal(signal.SIGTERM)
+    assert [result(process) for process in job] == [128 + signal.SIGTERM] * 2
+    stopped_at = max(steps_saved(folder / "checkpoints"))
+    (alone,) = launch(folder, 1, 1, steps=stopped_at + 1)
+    assert result(alone) == 0
+
+    straight = tmp_path / "straight"
+    (alone,) = launch(straight, 1, 1, steps=stopped_at + 1)
+    assert result(alone) == 0
+    found, expected = losses(folder), losses(straight)
+    assert found.keys() == expected.keys()
+    np.testing.assert_allclose(list(found.values()), list(expected.values()), rtol=0, atol=1e-3)
 
 
 # HLO
