@@ -55,7 +55,7 @@ def train(options: Train) -> int:
         if is_alone():
             raise
         # An orderly exit would wait for the other processes, of which one may be gone.
-        print(f"vrn: {error}", file=sys.stderr, flush=True)
+        print(f"vrn: error: {error}", file=sys.stderr, flush=True)
         os._exit(1)
     if is_main():
         _say(config, summary)

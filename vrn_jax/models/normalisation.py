@@ -57,6 +57,7 @@ class NormRelu(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """Normalises over pixels (and the batch, by mode) and cuts below zero."""
+        x = checkpoint_name(x if self.dtype is None else x.astype(self.dtype), "convolved")
         if self.norm == "batch" or isinstance(self.norm, Shared):
             return self._by_batch(x)
         if self.norm == "image":
@@ -80,7 +81,6 @@ class NormRelu(nn.Module):
             self.variable("batch_stats", "var", jnp.ones, shape),
         )
         shared = self.norm if isinstance(self.norm, Shared) else None
-        x = checkpoint_name(x if self.dtype is None else x.astype(self.dtype), "convolved")
         y, *found = cast(tuple[Array, ...], norm_relu(x, scale, bias, shared))
         if not self.is_initializing():
             for average, value in zip(averages, found, strict=True):
