@@ -23,8 +23,7 @@ from domes import domes
 from vrn_jax.cli import main
 from vrn_jax.config import ComputeConfig, DataConfig, ModelConfig, OptimConfig, TrainConfig
 from vrn_jax.training import loop, step
-from vrn_jax.training.aot import collectives_by_kind
-from vrn_jax.training.hlo import parse
+from vrn_jax.training.aot import compile_report
 from vrn_jax.training.loop import compile_step, placed
 from vrn_jax.training.optimizers import make_optimizer
 from vrn_jax.training.parallel import device_mesh, replicated
@@ -34,17 +33,12 @@ from vrn_jax.training.step import batch_indices
 POOL = 16
 
 
-def collectives() -> dict:
-    """How many exchanges a step has on 8 devices, by the rules' meshes and by statistics."""
-    found = {}
-    for name, fsdp, norm_devices in (("data", 1, 1), ("fsdp", 2, 1)):
-        settings = config(fsdp=fsdp, norm_devices=norm_devices)
-        mesh = device_mesh(settings.compute)
-        state = jax.eval_shape(partial(initial_state, settings))
-        source = jax.eval_shape(lambda: domes(POOL))
-        text = compile_step(settings, mesh, state, source).as_text() or ""
-        found[name] = collectives_by_kind(parse(text).collectives())
-    return found
+def reports() -> dict:
+    """What `--compile-only` says of 8 devices: with weights everywhere, and split over pairs."""
+    return {
+        name: compile_report(config(fsdp=fsdp, norm_devices=1), "cpu:8")
+        for name, fsdp in (("data", 1), ("fsdp", 2))
+    }
 
 
 def config(*, float64: bool = False, **compute) -> TrainConfig:

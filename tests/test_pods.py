@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,13 +68,17 @@ def test_replicas_have_statistics_of_their_own():
 
 def test_a_step_exchanges_everything_at_once():
     """Plain data parallelism: one sum, of all gradients, statistics and metrics."""
-    found = result(start("collectives"))
-    assert found["data"].keys() == {"all-reduce"}
-    assert found["data"]["all-reduce"]["count"] <= 4
-    parameters = jax.tree.leaves(jax.eval_shape(initial_state, small()).params)
-    assert found["data"]["all-reduce"]["bytes"] >= 4 * sum(leaf.size for leaf in parameters)
-    assert found["fsdp"]["all-gather"]["count"] == 1
-    assert sum(kind["count"] for kind in found["fsdp"].values()) <= 12
+    reports = result(start("reports"))
+    data, fsdp = (reports[name]["collectives"] for name in ("data", "fsdp"))
+    assert data.keys() == {"all-reduce"}
+    assert data["all-reduce"]["count"] <= 4
+    parameters = jax.tree.leaves(jax.eval_shape(partial(initial_state, small())).params)
+    assert data["all-reduce"]["bytes"] >= 4 * sum(leaf.size for leaf in parameters)
+    assert fsdp["all-gather"]["count"] == 1
+    assert sum(kind["count"] for kind in fsdp.values()) <= 12
+    memory = [reports[name]["memory"]["arguments"] for name in ("data", "fsdp")]
+    assert memory[1] < memory[0]
+    assert reports["data"]["flops"] > reports["data"]["analytic_flops"]
 
 
 @pytest.mark.skipif(
