@@ -78,7 +78,8 @@ def test_a_step_exchanges_everything_at_once():
     assert sum(kind["count"] for kind in fsdp.values()) <= 12
     memory = [reports[name]["memory"]["arguments"] for name in ("data", "fsdp")]
     assert memory[1] < memory[0]
-    assert reports["data"]["flops"] > reports["data"]["analytic_flops"]
+    # Not quite all: the picture needs no gradient, and windows reach over the border.
+    assert reports["data"]["flops"] == pytest.approx(reports["data"]["analytic_flops"], rel=0.05)
 
 
 @pytest.mark.skipif(

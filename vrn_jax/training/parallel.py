@@ -62,7 +62,7 @@ def sharing(compute: ComputeConfig, mesh: Mesh) -> Shared | None:
     return Shared(AXES, tuple(tuple(numbers[i : i + size]) for i in numbers[::size]))
 
 
-def replicated(mesh: Mesh) -> NamedSharding:
+def replicated(mesh: Mesh | AbstractMesh) -> NamedSharding:
     """The same on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
