@@ -52,7 +52,7 @@ def config(*, float64: bool = False, **compute) -> TrainConfig:
         model=ModelConfig(stacks=1, features=8),
         data=DataConfig(pool=POOL),
         optim=OptimConfig(
-            "adamw", schedule="cosine", learning_rate=1e-3, ema_decay=0.5, clip_norm=0.1
+            "adamw", schedule="cosine", learning_rate=1e-4, ema_decay=0.5, clip_norm=0.1
         ),
         compute=ComputeConfig(**compute, dtype=dtype),
     )

@@ -141,7 +141,7 @@ from vrn_jax.config import OptimConfig, RunConfig
 
 config = replace(
     small(),
-    optim=OptimConfig("adamw", learning_rate=1e-3, drop_at=1.0, ema_decay=0.5),
+    optim=OptimConfig("adamw", learning_rate=1e-4, drop_at=1.0, ema_decay=0.5),
     run=RunConfig(log_every=1, evaluate_samples=2, evaluate_every=1000, checkpoint_every=1),
 )
 """
@@ -225,7 +225,7 @@ def test_a_job_survives_what_happens_to_its_processes(launch, tmp_path):
     assert result(alone) == 0
     found, expected = losses(folder), losses(straight)
     assert found.keys() == expected.keys()
-    np.testing.assert_allclose(list(found.values()), list(expected.values()), rtol=0, atol=1e-3)
+    np.testing.assert_allclose(list(found.values()), list(expected.values()), rtol=0, atol=2e-4)
 
 
 # HLO
