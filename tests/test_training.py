@@ -212,7 +212,7 @@ def test_first_weights_are_lecun_normal():
 
 
 def steps(config: TrainConfig, source: Example, count: int) -> list[float]:
-    mesh = device_mesh()
+    mesh = device_mesh(config.compute)
     state = jax.jit(initial_state, static_argnums=0)(config)
     update = compile_step(config, mesh, state, source)  # one program: it refuses other shapes
     losses = []
@@ -386,7 +386,7 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path, on_domes):
     with pytest.raises(TrainingError, match=r"step 1 is not finite .* samples 0 to 1 of seed 0"):
         train(config)
     with Checkpoints(tmp_path / "run", config) as checkpoints:
-        assert checkpoints.restore(device_mesh()) is None  # it was due, and not written
+        assert checkpoints.restore(device_mesh(TINY.compute)) is None  # it was due, and not written
 
 
 def test_another_configuration_does_not_resume(straight):
@@ -395,7 +395,7 @@ def test_another_configuration_does_not_resume(straight):
         Checkpoints(straight, config) as checkpoints,
         pytest.raises(InputError, match=r"data.seed was 0, is 1"),
     ):
-        checkpoints.restore(device_mesh())
+        checkpoints.restore(device_mesh(TINY.compute))
 
 
 @pytest.mark.usefixtures("quick_to_compile")

@@ -197,8 +197,13 @@ class ComputeConfig:
     """Of the network's arithmetic; weights, statistics and losses are float32 in any case."""
     norm: Literal["batch", "image"] = "batch"
     """Statistics of batch normalisation in training: of the batch, or of each image alone."""
+    norm_devices: int = 1
+    """Of "batch" only: so many devices share statistics. 1 is the original's way, each normalises
+    its share of the batch by itself; 0 stands for all, which equals a single device."""
+    fsdp: int = 1
+    """Weights, their average and the optimizer's moments are split over so many devices."""
     remat: bool = False
-    """Keep only the residual blocks' outputs for the backward pass: less memory, a third slower."""
+    """Keep only the residual blocks' inputs for the backward pass: less memory, a third slower."""
     loss_planes: int = 8
     """Depth planes that the loss looks at at once; a divisor of the volume's."""
     loss_stride: int = 1

@@ -9,6 +9,7 @@ __all__ = [
     "faces_table",
     "inference_table",
     "parity_table",
+    "scaling_table",
     "train_table",
     "video_table",
     "with_tables",
@@ -137,6 +138,33 @@ def parity_table(numbers: dict) -> str:
     return "\n".join([*lines, _provenance(numbers)])
 
 
+def scaling_table(numbers: dict) -> str:
+    """Markdown of what `bench.scaling.measure_scaling` returned."""
+    lines = [
+        "| scaling | processes | simulated devices | images | s/step |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {run['kind']} | {run['processes']} | {run['devices']} | {run['images']} | "
+        f"{run['step_s']:.2f} |"
+        for run in numbers["timings"]
+    ]
+    lines += [
+        "",
+        "| slice | devices | exchanges a step | MB | estimated ms a step | of it exchange |",
+        "|---|---|---|---|---|---|",
+    ]
+    for report in numbers["topologies"]:
+        found = report["collectives"].values()
+        times = report["roofline"]
+        lines.append(
+            f"| {report['topology']} | {report['devices']} | {sum(f['count'] for f in found)} | "
+            f"{sum(f['bytes'] for f in found) / 1e6:.1f} | {times['step_s'] * 1e3:.0f} | "
+            f"{times['exchange_s'] * 1e3:.2f} |"
+        )
+    return "\n".join([*lines, "", _provenance(numbers)])
+
+
 def _parity_lines(run: dict) -> list[str]:
     peer = "float32" if run["dtype"] == "bfloat16" else run["dtype"]
     title = (
@@ -224,6 +252,7 @@ _TABLES = {
     "faces": faces_table,
     "inference": inference_table,
     "parity": parity_table,
+    "scaling": scaling_table,
     "train": train_table,
     "video": video_table,
 }

@@ -68,7 +68,7 @@ def _train(config: TrainConfig, source: Source, batches: list[jax.Array]) -> dic
     state = jax.jit(initial_state, static_argnums=0)(config)
     jax.config.update("jax_enable_compilation_cache", False)
     clock, cpu_clock = time.perf_counter(), time.process_time()
-    update = compile_step(config, device_mesh(), state, source)
+    update = compile_step(config, device_mesh(config.compute), state, source)
     seconds, cpu_seconds = time.perf_counter() - clock, time.process_time() - cpu_clock
     jax.config.update("jax_enable_compilation_cache", True)
 

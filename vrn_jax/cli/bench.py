@@ -107,6 +107,20 @@ class BenchData:
 
 
 @dataclass(frozen=True)
+class BenchScaling:
+    """Time steps on simulated devices and processes, and count what pods would exchange."""
+
+    preset: tyro.conf.Positional[Path]
+    """The network to train, such as configs/smoke.py."""
+    topologies: tuple[str, ...] = ("v5e:2x2", "v5e:4x4", "v5e:8x8", "v5e:16x16")
+    """Slices to compile for; `pip install libtpu`."""
+    images_a_device: int = 64
+    """On these slices."""
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """JSON file to write; without one the numbers are printed."""
+
+
+@dataclass(frozen=True)
 class BenchTables:
     """Rewrite the tables of documents from the JSON files of earlier benches."""
 
@@ -133,6 +147,7 @@ class Bench:
         | Annotated[BenchTrain, tyro.conf.subcommand("train")]
         | Annotated[BenchVideo, tyro.conf.subcommand("video")]
         | Annotated[BenchData, tyro.conf.subcommand("data")]
+        | Annotated[BenchScaling, tyro.conf.subcommand("scaling")]
         | Annotated[BenchTables, tyro.conf.subcommand("tables")]
     )
 
@@ -170,6 +185,10 @@ def bench(command: Bench) -> int:
             batch_size=options.batch,
             step_seconds=options.step_seconds,
         )
+    elif isinstance(options, BenchScaling):
+        from vrn_jax.bench.scaling import measure_scaling
+
+        numbers = measure_scaling(options.preset, options.topologies, options.images_a_device)
     else:
         from vrn_jax.bench.detection import measure_recall
 

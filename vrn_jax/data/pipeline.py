@@ -7,7 +7,7 @@ processes was before, and nothing else has to be saved.
 
 import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -49,7 +49,7 @@ class _Numbered:
     seed: int
     first_batch: int
     batch_size: int
-    share: range
+    share: Sequence[int]
     """Which samples of every batch are this process's."""
 
     def __len__(self) -> int:
@@ -67,7 +67,7 @@ def batches(
     seed: int,
     batch_size: int,
     first_batch: int = 0,
-    share: range | None = None,
+    share: Sequence[int] | None = None,
     most_skipped: float = 0.01,
     reading: Reading = Reading(),
 ) -> Iterator[Batch]:

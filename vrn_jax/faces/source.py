@@ -36,8 +36,10 @@ def make_faces(
     def make(index: Integer[Array, ""]) -> Example:
         return make_face(sample_key(seed, index, held_out=held_out), model, settings, portraits)
 
-    one_by_one = jax.default_backend() == "cpu"
-    return jax.lax.map(make, indices) if one_by_one else jax.vmap(make)(indices)
+    # By the platform that it is compiled for, which may be another one than this machine's.
+    return jax.lax.platform_dependent(
+        indices, cpu=lambda numbers: jax.lax.map(make, numbers), default=jax.vmap(make)
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,8 +22,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vrn_jax.config import Norm
-from vrn_jax.models.layers import Residual, repeat, residual_chain
+from vrn_jax.models.layers import repeat, residual, residual_chain
+from vrn_jax.models.normalisation import Statistics
 
 __all__ = ["BLOCKS", "LEVELS", "Hourglass"]
 
@@ -36,13 +36,14 @@ class Hourglass(nn.Module):
     """43 residual blocks; keeps the shape of its input. Height and width must be even."""
 
     features: int
-    norm: Norm
+    norm: Statistics
     dtype: jax.typing.DTypeLike | None = None
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """Applies the four levels on the way in and merges them on the way out."""
-        kind = (self.features, self.norm, self.dtype)
+        kind = (self.features, self.norm, self.dtype, self.remat)
         levels = _Level(*kind, name="levels")
         x, pooled = repeat(lambda level, x, _: level(x), levels, x, length=LEVELS)
         last = residual_chain(BLOCKS["pooled_last"], _block(*kind, "pooled_last"), pooled[-1])
@@ -62,18 +63,25 @@ class _Level(nn.Module):
     """The way in of one level: x -> (a, b before its upsampling)."""
 
     features: int
-    norm: Norm
+    norm: Statistics
     dtype: jax.typing.DTypeLike | None
+    remat: bool
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "b h w c"]
     ) -> tuple[Float[Array, "b h w c"], Float[Array, "b h2 w2 c"]]:
-        kind = (self.features, self.norm, self.dtype)
+        kind = (self.features, self.norm, self.dtype, self.remat)
         pooled = nn.max_pool(x, (2, 2), strides=(2, 2))
         pooled = residual_chain(BLOCKS["pooled"], _block(*kind, "pooled"), pooled)
         return residual_chain(BLOCKS["skip"], _block(*kind, "skip"), x), pooled
 
 
-def _block(features: int, norm: Norm, dtype: jax.typing.DTypeLike | None, name: str) -> Residual:
-    return Residual(features // 2, features, norm, dtype, name=name)
+def _block(
+    features: int,
+    norm: Statistics,
+    dtype: jax.typing.DTypeLike | None,
+    remat: bool,
+    name: str,
+) -> nn.Module:
+    return residual(features // 2, features, norm, dtype, remat=remat)(name=name)

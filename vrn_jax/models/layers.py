@@ -7,52 +7,21 @@ names them one by one.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
-from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
-from vrn_jax.config import Norm
 from vrn_jax.models.convolution import convolve_3x3
+from vrn_jax.models.normalisation import NormRelu, Statistics
 
-__all__ = ["NormRelu", "Pointwise", "Residual", "Spatial", "repeat", "residual_chain"]
+__all__ = ["Pointwise", "Residual", "Spatial", "repeat", "residual", "residual_chain"]
 
 Carry = TypeVar("Carry")
-
-BATCH_NORM_EPSILON = 1e-5
-BATCH_NORM_MOMENTUM = 0.9  # Torch7's momentum 0.1 is the weight of the *new* value
-
-
-class NormRelu(nn.Module):
-    """Batch normalisation in one of the three modes of `config.Norm`, then ReLU.
-
-    Statistics of single images are instance normalisation; it has the same parameters, so the same
-    weights serve all modes.
-    """
-
-    norm: Norm
-    dtype: jax.typing.DTypeLike | None = None
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        """Normalises over pixels (and the batch, by mode) and cuts below zero."""
-        if self.norm == "image":
-            layer = nn.InstanceNorm(
-                epsilon=BATCH_NORM_EPSILON, dtype=self.dtype, use_fast_variance=False
-            )
-        else:
-            layer = nn.BatchNorm(
-                use_running_average=self.norm == "running",
-                momentum=BATCH_NORM_MOMENTUM,
-                epsilon=BATCH_NORM_EPSILON,
-                dtype=self.dtype,
-            )
-        nn.share_scope(self, layer)  # "scale" and "bias" stand directly below this module
-        return nn.relu(layer(x))
 
 
 class Pointwise(nn.Module):
@@ -94,13 +63,12 @@ class Spatial(nn.Module):
 class Residual(nn.Module):
     """BN-ReLU-conv1x1, BN-ReLU-conv3x3, BN-ReLU-conv1x1, plus the input (He et al. 2016).
 
-    Where the channel count changes, the input passes a bare 1x1 convolution instead. The sum is
-    named "residual" for those who rematerialise the rest in the backward pass.
+    Where the channel count changes, the input passes a bare 1x1 convolution instead.
     """
 
     middle: int
     out: int
-    norm: Norm
+    norm: Statistics
     dtype: jax.typing.DTypeLike | None = None
 
     @nn.compact
@@ -116,7 +84,23 @@ class Residual(nn.Module):
             y = convolution(NormRelu(self.norm, self.dtype, name=f"bn{i}")(y))
         if x.shape[-1] != self.out:
             x = Pointwise(self.out, self.dtype, name="project")(x)
-        return checkpoint_name(x + y, "residual")
+        return x + y
+
+
+def residual(
+    middle: int, out: int, norm: Statistics, dtype: jax.typing.DTypeLike | None, *, remat: bool
+) -> Callable[..., nn.Module]:
+    """`Residual`, as a constructor that takes the name; in training it keeps little.
+
+    Of a block only its input and what is normalised are kept for the backward pass, and with
+    `remat` only its input and the statistics; the activations are computed again, block by block.
+    It has to be done here, within the scan: around a scan all blocks would be computed again
+    before the first one is used.
+    """
+    names = ("statistics",) if remat else ("statistics", "convolved")
+    policy = jax.checkpoint_policies.save_only_these_names(*names)
+    kind = nn.remat(Residual, prevent_cse=False, policy=policy)
+    return partial(kind, middle, out, norm, dtype)
 
 
 def repeat(
@@ -145,7 +129,7 @@ def repeat(
 
 
 def residual_chain(
-    length: int, module: Residual, x: Float[Array, "b h w c"]
+    length: int, module: nn.Module, x: Float[Array, "b h w c"]
 ) -> Float[Array, "b h w c"]:
     """`length` residual blocks in a row."""
     return repeat(lambda block, x, _: (block(x), None), module, x, length=length)[0]

@@ -16,9 +16,10 @@ import flax.linen as nn
 import jax
 from jaxtyping import Array, Float
 
-from vrn_jax.config import ModelConfig, Norm
+from vrn_jax.config import ModelConfig
 from vrn_jax.models.hourglass import Hourglass
-from vrn_jax.models.layers import NormRelu, Pointwise, Residual, repeat
+from vrn_jax.models.layers import Pointwise, repeat, residual
+from vrn_jax.models.normalisation import NormRelu, Statistics
 
 __all__ = ["VRN", "Logits", "input_channels"]
 
@@ -36,18 +37,22 @@ def input_channels(config: ModelConfig) -> int:
 
 
 class VRN(nn.Module):
-    """Image to volume logits, as `config` says. `dtype` is the arithmetic's, not the weights'."""
+    """Image to volume logits, as `config` says. `dtype` is the arithmetic's, not the weights'.
+
+    With `remat` training keeps less for the backward pass.
+    """
 
     config: ModelConfig = ModelConfig()
-    norm: Norm = "running"
+    norm: Statistics = "running"
     dtype: jax.typing.DTypeLike | None = None
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "b height width c"]) -> Logits:
         """Maps images, in the weights' input range and of sides divisible by 8 (times the
         configuration's `shrink`), to logits.
         """
-        kind = (self.config.features, self.norm, self.dtype)
+        kind = (self.config.features, self.norm, self.dtype, self.remat)
         expected = input_channels(self.config)
         multiple = 2 * self.config.stride
         if x.shape[-1] != expected or x.shape[1] % multiple or x.shape[2] % multiple:
@@ -74,29 +79,33 @@ def _apply_and_emit(stack: nn.Module, x: Array, _: None) -> tuple[Array, Array]:
 
 class _Stem(nn.Module):
     features: int
-    norm: Norm
+    norm: Statistics
     dtype: jax.typing.DTypeLike | None
+    remat: bool
 
     @nn.compact
     def __call__(self, x: Float[Array, "b height width c"]) -> Float[Array, "b h w features"]:
         x = nn.Conv(64, (7, 7), 2, padding=3, dtype=self.dtype, name="conv")(x)
         x = NormRelu(self.norm, self.dtype, name="bn")(x)
-        x = Residual(64, 128, self.norm, self.dtype, name="res0")(x)
+        kind = (self.norm, self.dtype)
+        x = residual(64, 128, *kind, remat=self.remat)(name="res0")(x)
         x = nn.max_pool(x, (2, 2), strides=(2, 2))
-        x = Residual(64, 128, self.norm, self.dtype, name="res1")(x)
-        return Residual(self.features // 2, self.features, self.norm, self.dtype, name="res2")(x)
+        x = residual(64, 128, *kind, remat=self.remat)(name="res1")(x)
+        last = residual(self.features // 2, self.features, *kind, remat=self.remat)
+        return last(name="res2")(x)
 
 
 class _Stack(nn.Module):
     """Hourglass and two 1x1 convolutions, added to the input."""
 
     features: int
-    norm: Norm
+    norm: Statistics
     dtype: jax.typing.DTypeLike | None
+    remat: bool
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        y = Hourglass(self.features, self.norm, self.dtype, name="hourglass")(x)
+        y = Hourglass(self.features, self.norm, self.dtype, self.remat, name="hourglass")(x)
         for i in range(2):
             y = Pointwise(self.features, self.dtype, name=f"conv{i}")(y)
             y = NormRelu(self.norm, self.dtype, name=f"bn{i}")(y)
@@ -105,8 +114,9 @@ class _Stack(nn.Module):
 
 class _Head(nn.Module):
     features: int
-    norm: Norm
+    norm: Statistics
     dtype: jax.typing.DTypeLike | None
+    remat: bool
     out: int
 
     @nn.compact

@@ -5,11 +5,11 @@ goes on from the last one.
 """
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from etils import epath
 from jax.sharding import Mesh
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
@@ -30,10 +30,10 @@ class Checkpoints:
     A context manager; leaving it waits for what is being written.
     """
 
-    def __init__(self, folder: Path, config: TrainConfig):
+    def __init__(self, folder: epath.PathLike, config: TrainConfig):
         self._config = config
         self._manager = ocp.CheckpointManager(
-            (folder / "checkpoints").absolute(),
+            epath.Path(folder).resolve() / "checkpoints",
             item_names=("state", "position", "config"),
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=preservation_policy.AnyPreservationPolicy(
@@ -54,8 +54,10 @@ class Checkpoints:
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._manager.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # After a failure another process may be gone, for which closing would wait.
+        if kind is None or jax.process_count() == 1:
+            self._manager.close()
 
     def save(self, state: TrainState, metrics: dict[str, float] | None = None) -> None:
         """Starts writing; `metrics` are those of an evaluation of this very state."""
@@ -118,12 +120,12 @@ def _json_item(name: str) -> ocp.args.Composite:
 
 
 def _check_same(saved: TrainConfig, wanted: TrainConfig) -> None:
-    """All but `run` must agree: the checkpoint would mean something else."""
+    """All but `run` and the mesh must agree: the checkpoint would mean something else."""
     before, now = (_leaves(dataclasses.asdict(c)) for c in (saved, wanted))
     changed = [
         f"{name} was {before[name]!r}, is {now[name]!r}"
         for name in before
-        if before[name] != now[name] and not name.startswith("run.")
+        if before[name] != now[name] and not name.startswith(("run.", "compute.fsdp"))
     ]
     if changed:
         raise InputError(

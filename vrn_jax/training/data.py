@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 from tqdm import tqdm
 
@@ -26,7 +26,7 @@ from vrn_jax.data.sources import Batch, DataSet, examples_of, open_for_training
 from vrn_jax.faces.model import FaceModel
 from vrn_jax.faces.sample import Example, Portraits, make_face, sample_key
 from vrn_jax.faces.source import FaceSource, face_source, make_faces
-from vrn_jax.training.parallel import batch_sharding, replicated
+from vrn_jax.training.parallel import AXES, replicated
 
 __all__ = [
     "Faces",
@@ -34,6 +34,7 @@ __all__ = [
     "Source",
     "examples",
     "held_out_faces",
+    "part_of",
     "source_shardings",
     "sources",
     "training_source",
@@ -50,7 +51,9 @@ class Faces(NamedTuple):
 
 
 class Fed(NamedTuple):
-    """A batch of a data set, and the face model that its fits need.
+    """What an update takes of a data set, and the face model that its fits need.
+
+    Leaves of `batch` are [a b ...]: b samples for each of the a batches that are accumulated.
 
     Before the first update there is no batch; see `sources`.
     """
@@ -89,18 +92,27 @@ def sources(config: TrainConfig, mesh: Mesh, source: Source, first: int) -> Iter
     """
     if not isinstance(source, Fed):
         return repeat(source)
-    count = config.compute.batch_size * config.optim.accumulate
-    here = count // jax.process_count()
+    accumulate, size = config.optim.accumulate, config.compute.batch_size
+    here = size // jax.process_count()
+    first_here = jax.process_index() * here
     stream = batches(
         _data_set(config.data, config.data.split, _basel(config.data)),
         seed=config.data.seed,
-        batch_size=count,
+        batch_size=accumulate * size,
         first_batch=first,
-        share=range(jax.process_index() * here, (jax.process_index() + 1) * here),
+        share=[i * size + first_here + j for i in range(accumulate) for j in range(here)],
         most_skipped=config.data.most_skipped,
         reading=Reading(config.run.read_threads, config.run.read_processes),
     )
-    return (source._replace(batch=batch) for batch in on_devices(stream, batch_sharding(mesh)))
+    parts = (
+        jax.tree.map(lambda leaf: leaf.reshape(accumulate, here, *leaf.shape[1:]), batch)
+        for batch in stream
+    )
+    return (source._replace(batch=batch) for batch in on_devices(parts, _batch_sharding(mesh)))
+
+
+def _batch_sharding(mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, PartitionSpec(None, AXES))
 
 
 def source_shardings(source: Source, mesh: Mesh) -> PyTree[NamedSharding]:
@@ -108,7 +120,14 @@ def source_shardings(source: Source, mesh: Mesh) -> PyTree[NamedSharding]:
     layout = jax.tree.map(lambda _: replicated(mesh), source)
     if not isinstance(source, Fed):
         return layout
-    return layout._replace(batch=jax.tree.map(lambda _: batch_sharding(mesh), source.batch))
+    return layout._replace(batch=jax.tree.map(lambda _: _batch_sharding(mesh), source.batch))
+
+
+def part_of(source: Source, number: Int[Array, ""]) -> Source:
+    """The source of the `number`-th of the batches that are accumulated for an update."""
+    if not isinstance(source, Fed):
+        return source
+    return source._replace(batch=jax.tree.map(lambda leaf: leaf[number], source.batch))
 
 
 def held_out_faces(config: DataConfig, count: int) -> Example:
@@ -123,12 +142,11 @@ def held_out_faces(config: DataConfig, count: int) -> Example:
 
 def examples(source: Source, config: DataConfig, indices: Int[Array, " b"]) -> Example:
     """The examples of the given sample numbers, batched. Pure: every sample depends on its own
-    number alone, not on the batch or the device it is made in. Of a data set these are samples of
-    the very update that its batch is for.
+    number alone, not on the batch or the device it is made in. A batch of a data set is just those.
     """
     if isinstance(source, Fed):
         assert source.batch is not None  # `sources` has put it there
-        return examples_of(source.model, _rows(source.batch, indices))
+        return examples_of(source.model, source.batch)
     if isinstance(source, Faces):
         return make_faces(*source, indices, seed=config.seed, settings=config.faces)
     size = len(source.image)
@@ -138,14 +156,6 @@ def examples(source: Source, config: DataConfig, indices: Int[Array, " b"]) -> E
 
     places = jax.vmap(place)(indices)
     return jax.tree.map(lambda leaf: leaf[places], source)
-
-
-def _rows(batch: Batch, indices: Int[Array, " b"]) -> Batch:
-    """The whole batch, or the part of it that one of several accumulated steps is for."""
-    size = len(batch.image)
-    if len(indices) == size:
-        return batch
-    return jax.tree.map(lambda leaf: leaf[indices % size], batch)
 
 
 def _basel(config: DataConfig) -> BaselModel | None:

@@ -1,5 +1,6 @@
 """What a run says of itself: progress bar, TensorBoard events, JSON lines, pictures, summary."""
 
+import io
 import json
 import math
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from etils import epath
 from jaxtyping import Array, UInt8
 from PIL import Image
 from tensorboardX import SummaryWriter
@@ -17,7 +19,8 @@ from tqdm import tqdm
 
 from vrn_jax.config import TrainConfig
 from vrn_jax.errors import TrainingError
-from vrn_jax.io.atomic import writing
+from vrn_jax.training.folder import is_remote, write
+from vrn_jax.training.processes import is_main
 from vrn_jax.training.step import batch_indices
 
 __all__ = ["RunLog"]
@@ -29,21 +32,23 @@ class RunLog:
     """Writes the logs of one run into its folder; a context manager.
 
     Lines of steps after `first_step`, left there by a run that was killed, are dropped: the resumed
-    run writes them again.
+    run writes them again. Of several processes only the first one writes; all look at the numbers.
     """
 
-    def __init__(self, folder: Path, config: TrainConfig, first_step: int):
+    def __init__(self, folder: epath.Path, config: TrainConfig, first_step: int):
         self._config, self._folder = config, folder
+        self._writes = is_main()
         self._images_a_step = config.compute.batch_size * config.optim.accumulate
-        lines = folder / "metrics.jsonl"
-        _drop_lines_after(lines, first_step)
-        self._lines = lines.open("a", encoding="utf-8")
-        self._events = SummaryWriter(str(folder / "events"), purge_step=first_step + 1)
+        self._lines = _lines_until(folder / "metrics.jsonl", first_step)
+        self._events = SummaryWriter(
+            str(folder / "events"), purge_step=first_step + 1, write_to_disk=self._writes
+        )
+        self._write_lines()
         self._bar = tqdm(
             initial=first_step * self._images_a_step,
             total=config.run.steps * self._images_a_step,
             unit=" images",
-            disable=None,
+            disable=None if self._writes else True,
         )
         self._waiting: deque[tuple[int, dict[str, Array]]] = deque()
         self._first, self._last = first_step, {}
@@ -54,7 +59,7 @@ class RunLog:
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
-        self._lines.close()
+        self._write_lines()
         self._events.close()
 
     @property
@@ -84,16 +89,20 @@ class RunLog:
     ) -> None:
         """Notes an evaluation of the weights after update `step`, and writes the picture."""
         self.flush()
+        if not self._writes:
+            return
         self._write(step, {f"held_out/{name}": value for name, value in metrics.items()})
+        self._write_lines()
         self._events.add_image("held_out", picture, step, dataformats="HWC")
-        with writing(self._folder / "preview.png") as partial:
-            Image.fromarray(picture).save(partial, "png")
+        png = io.BytesIO()
+        Image.fromarray(picture).save(png, "png")
+        write(self._folder / "preview.png", png.getvalue())
         self._bar.write(f"step {step}: held-out IoU {metrics['iou']:.3f}", file=sys.stderr)
 
     def summary(self, values: dict[str, Any]) -> None:
         """Writes summary.json."""
-        with writing(self._folder / "summary.json") as partial:
-            partial.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+        if self._writes:
+            write(self._folder / "summary.json", f"{json.dumps(values, indent=1)}\n".encode())
 
     def _note(self, step: int, metrics: dict[str, Array]) -> None:
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
@@ -105,16 +114,23 @@ class RunLog:
             rate = (step - self._first) * self._images_a_step / max(self.seconds, 1e-9)
             self._write(step, values | {"images_per_second": rate})
 
+    def _write_lines(self) -> None:
+        if self._writes:
+            write(self._folder / "metrics.jsonl", "".join(self._lines).encode())
+
     def _write(self, step: int, values: dict[str, float]) -> None:
-        self._lines.write(json.dumps({"step": step} | values) + "\n")
-        self._lines.flush()
+        line = json.dumps({"step": step} | values) + "\n"
+        self._lines.append(line)
+        if self._writes and not is_remote(self._folder):
+            with Path(self._folder, "metrics.jsonl").open("a", encoding="utf-8") as file:
+                file.write(line)
         for name, value in values.items():
             self._events.add_scalar(name if "/" in name else f"train/{name}", value, step)
 
 
-def _drop_lines_after(path: Path, step: int) -> None:
+def _lines_until(path: epath.Path, step: int) -> list[str]:
     if not path.exists():
-        return
+        return []
     kept = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
@@ -122,8 +138,7 @@ def _drop_lines_after(path: Path, step: int) -> None:
                 kept.append(line + "\n")
         except ValueError:  # a line that a kill cut off
             continue
-    with writing(path) as partial:
-        partial.write_text("".join(kept), encoding="utf-8")
+    return kept
 
 
 def _what_to_do(config: TrainConfig, step: int, values: dict[str, float]) -> str:

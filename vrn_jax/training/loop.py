@@ -2,34 +2,32 @@
 
 import dataclasses
 import json
-import signal
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import jax
 import numpy as np
+from etils import epath
 from jax.sharding import Mesh
 
 from vrn_jax.config import TrainConfig
-from vrn_jax.errors import InputError
 from vrn_jax.faces.sample import Example
-from vrn_jax.interop.weights import Weights, save_weights
-from vrn_jax.io.atomic import writing
+from vrn_jax.interop.weights import Weights
 from vrn_jax.training.checkpoint import Checkpoints
 from vrn_jax.training.data import Source, held_out_faces, source_shardings, sources, training_source
 from vrn_jax.training.evaluate import best_constant_iou, evaluate
+from vrn_jax.training.folder import write, write_weights
 from vrn_jax.training.log import RunLog
-from vrn_jax.training.parallel import batch_sharding, device_mesh, replicated, shardings
+from vrn_jax.training.parallel import device_mesh, replicated, shardings, whole_on_this_host
 from vrn_jax.training.pictures import contact_sheet
+from vrn_jax.training.processes import is_main, lost_processes, stop_requests
 from vrn_jax.training.profile import StepTrace
 from vrn_jax.training.state import TrainState, state_at_start
 from vrn_jax.training.step import batch_indices, train_step, weights_info
 
-__all__ = ["compile_step", "train"]
+__all__ = ["compile_step", "lower_step", "placed", "train"]
 
 
 def train(config: TrainConfig) -> dict[str, Any]:
@@ -39,15 +37,15 @@ def train(config: TrainConfig) -> dict[str, Any]:
     last checkpoint was written.
 
     Raises:
-        TrainingError: if a loss is not a number.
+        TrainingError: if a loss is not a number, or another process of the job has ended.
         InputError: if the settings contradict each other or the run found, or a file is missing.
         WeightsError: if the weights to start from cannot be used.
     """
-    folder, run, mesh = _prepared_folder(config), config.run, device_mesh()
-    with ExitStack() as stack:
-        stopping = stack.enter_context(_stop_signals())
+    folder, run, mesh = _prepared_folder(config), config.run, device_mesh(config.compute)
+    with lost_processes(), ExitStack() as stack:
+        stop_at = stack.enter_context(stop_requests())
         checkpoints = stack.enter_context(Checkpoints(folder, config))
-        state = checkpoints.restore(mesh) or _laid_out(state_at_start(config), mesh)
+        state = checkpoints.restore(mesh) or placed(state_at_start(config), mesh)
         first = int(state.step)
         made_of = jax.device_put(training_source(config.data), replicated(mesh))
         fed = sources(config, mesh, made_of, first)
@@ -61,13 +59,12 @@ def train(config: TrainConfig) -> dict[str, Any]:
         evaluated = None
         for step in range(first + 1, run.steps + 1):
             trace.before(step)
-            indices = jax.device_put(batch_indices(config, step - 1), batch_sharding(mesh))
-            state, metrics = update(state, indices, source)
+            state, metrics = update(state, batch_indices(config, step - 1), source)
             source = next(fed)
             log.step(step, metrics)
-            evaluated = None
+            evaluated, stopping = None, stop_at(step)
             if step % run.evaluate_every == 0 or step == run.steps:
-                evaluated = _evaluate(config, state, held_out, log)
+                evaluated = _evaluate(config, state, mesh, held_out, log)
             if evaluated or step % run.checkpoint_every == 0 or stopping:
                 log.flush()  # what is not finite is never saved
                 checkpoints.save(state, evaluated)
@@ -75,8 +72,12 @@ def train(config: TrainConfig) -> dict[str, Any]:
                 break
         finished = int(state.step) >= run.steps
         if finished:
-            evaluated = evaluated or _evaluate(config, state, held_out, log)
-            save_weights(folder / "weights.safetensors", _weights(config, state))
+            average = Weights(
+                weights_info(config), jax.device_get(whole_on_this_host(state.ema, mesh))
+            )
+            evaluated = evaluated or _evaluate(config, state, mesh, held_out, log)
+            if is_main():
+                write_weights(folder / "weights.safetensors", average)
         summary = {
             "finished": finished,
             "step": int(state.step),
@@ -100,64 +101,44 @@ def compile_step(
 
     The state is donated. `state` and `source` may be arrays or their shapes.
     """
+    return lower_step(config, mesh, state, source).compile()
+
+
+def lower_step(
+    config: TrainConfig, mesh: Mesh, state: TrainState, source: Source
+) -> jax.stages.Lowered:
+    """`compile_step` before its last part."""
     layout = shardings(state, mesh)
     everywhere = replicated(mesh)
     step = jax.jit(
-        partial(train_step, config),
-        in_shardings=(layout, batch_sharding(mesh), source_shardings(source, mesh)),
+        partial(train_step, config, mesh=mesh),
+        in_shardings=(layout, everywhere, source_shardings(source, mesh)),
         out_shardings=(layout, everywhere),
         donate_argnums=0,
     )
-    return step.lower(state, batch_indices(config, 0), source).compile()
+    return step.lower(state, batch_indices(config, 0), source)
 
 
-def _laid_out(state: TrainState, mesh: Mesh) -> TrainState:
+def placed(state: TrainState, mesh: Mesh) -> TrainState:
+    """The state, laid out over the mesh; every process has to have the same."""
     return jax.device_put(state, shardings(state, mesh))
 
 
 def _evaluate(
-    config: TrainConfig, state: TrainState, held_out: Example, log: RunLog
+    config: TrainConfig, state: TrainState, mesh: Mesh, held_out: Example, log: RunLog
 ) -> dict[str, float]:
-    metrics, fronts = evaluate(config, state.ema, held_out)
+    """Every process does all of it by itself: nobody waits, and all know the result."""
+    metrics, fronts = evaluate(config, whole_on_this_host(state.ema, mesh), held_out)
     images = np.asarray(held_out.image[: len(fronts)])
     log.evaluation(int(state.step), metrics, contact_sheet(images, fronts))
     return metrics
 
 
-def _weights(config: TrainConfig, state: TrainState) -> Weights:
-    return Weights(weights_info(config), jax.device_get(state.ema))
-
-
-def _prepared_folder(config: TrainConfig) -> Path:
-    """The run's folder, with the configuration in it; refuses what cannot work."""
-    share = jax.device_count()
-    if config.compute.batch_size % share:
-        raise InputError(
-            f"a batch of {config.compute.batch_size} cannot be split over {share} devices; set "
-            "--compute.batch-size to a multiple"
-        )
-    folder = Path(config.run.folder)
+def _prepared_folder(config: TrainConfig) -> epath.Path:
+    """The run's folder, with the configuration in it."""
+    folder = epath.Path(config.run.folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with writing(folder / "config.json") as partial_path:
+    if is_main():
         text = json.dumps(dataclasses.asdict(config), indent=1)
-        partial_path.write_text(text + "\n", encoding="utf-8")
+        write(folder / "config.json", f"{text}\n".encode())
     return folder
-
-
-@contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """Yields a list that SIGTERM and Ctrl-C are put into; a second one does what it always did."""
-    received: list[int] = []
-    previous = {}
-
-    def note(number: int, _: object) -> None:
-        received.append(number)
-        signal.signal(number, previous[number])
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        previous[number] = signal.signal(number, note)
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

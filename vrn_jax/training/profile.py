@@ -1,8 +1,7 @@
 """A trace of a few steps, for xprof."""
 
-from pathlib import Path
-
 import jax
+from etils import epath
 
 __all__ = ["StepTrace"]
 
@@ -15,7 +14,7 @@ class StepTrace:
     The first two are left out, since they wait for memory and for each other.
     """
 
-    def __init__(self, folder: Path, first: int, *, enabled: bool):
+    def __init__(self, folder: epath.Path, first: int, *, enabled: bool):
         self._folder = folder / "profile"
         self._begin, self._end = first + _SKIPPED + 1, first + _SKIPPED + _TRACED + 1
         self._enabled, self._running = enabled, False

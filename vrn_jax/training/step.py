@@ -1,7 +1,8 @@
 """One training step, from sample numbers to updated weights: a pure function, compiled as a whole.
 
 `train_step` makes the faces, runs the network forth and back, and updates. What it needs beside
-the state and the batch is in the configuration, which is static.
+the state and the batch is in the configuration, which is static. On a mesh every device does so
+with its own share of the batch, down to the gradients; their mean is all that is exchanged.
 """
 
 from functools import partial
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from vrn_jax.config import DataConfig, ModelConfig, TrainConfig
@@ -21,9 +23,12 @@ from vrn_jax.geometry.grid import VRN_GRID, VolumeGrid
 from vrn_jax.interop.info import WeightsInfo
 from vrn_jax.losses import heatmap_loss, volume_loss
 from vrn_jax.models.guidance import landmark_channels
+from vrn_jax.models.normalisation import Shared
 from vrn_jax.models.vrn import VRN, Logits
-from vrn_jax.training.data import Source, examples
+from vrn_jax.training.collectives import gathered, mean_over_devices
+from vrn_jax.training.data import Source, examples, part_of, source_shardings
 from vrn_jax.training.optimizers import make_optimizer
+from vrn_jax.training.parallel import AXES, shardings, sharing
 from vrn_jax.training.state import TrainState
 
 __all__ = ["batch_indices", "guidance", "network_input", "train_step", "weights_info"]
@@ -44,13 +49,23 @@ def batch_indices(config: TrainConfig, step: int) -> Int[np.ndarray, " n"]:
 
 
 def train_step(
-    config: TrainConfig, state: TrainState, indices: Int[Array, " n"], source: Source
+    config: TrainConfig,
+    state: TrainState,
+    indices: Int[Array, " n"],
+    source: Source,
+    mesh: Mesh | None = None,
 ) -> tuple[TrainState, Metrics]:
     """One update on the samples `indices`, `batch_size * accumulate` of them.
 
-    Metrics are the losses and the global norms of gradients, parameters and updates.
+    They are divided among the devices of `mesh`, over which `state` lies as `parallel.shardings`
+    says; without a mesh one device has them all. Metrics are the losses and the global norms of
+    gradients, parameters and updates.
     """
-    found = _accumulated(config, state, indices, source)
+    batches = indices.reshape(config.optim.accumulate, -1)
+    if mesh is None:
+        found = _accumulated(config, None, state.params, state.batch_stats, batches, source)
+    else:
+        found = _divided(config, mesh, state, batches, source)
     optimizer = make_optimizer(config.optim, config.run.steps)
     updates, opt_state = optimizer.update(found.params, state.opt_state, state.params)
     params = cast(dict, optax.apply_updates(state.params, updates))
@@ -96,43 +111,88 @@ def _training_data(data: DataConfig) -> str:
     return f"made faces of vrn_jax, {head}, {skin}, seed {data.seed}"
 
 
-def _accumulated(
-    config: TrainConfig, state: TrainState, indices: Int[Array, " n"], source: Source
+def _divided(
+    config: TrainConfig,
+    mesh: Mesh,
+    state: TrainState,
+    batches: Int[Array, "a b"],
+    source: Source,
 ) -> _Gradients:
-    """Mean gradients and metrics over `accumulate` batches; statistics pass through them."""
-    count = config.optim.accumulate
-    gradients = partial(_gradients, config, state.params, source)
-    if count == 1:
-        return gradients(state.batch_stats, indices)
+    """Means over the whole batch, of which every device has computed its share."""
+    specs, source_specs = (
+        jax.tree.map(lambda sharding: sharding.spec, layout)
+        for layout in (shardings(state.params, mesh), source_shardings(source, mesh))
+    )
+    shared, everywhere = sharing(config.compute, mesh), PartitionSpec()
 
-    def add(total: _Gradients, batch: Int[Array, " b"]) -> tuple[_Gradients, None]:
-        more = gradients(total.batch_stats, batch)
+    def on_a_device(
+        params: dict, batch_stats: dict, batches: Int[Array, "a b"], source: Source
+    ) -> _Gradients:
+        whole = gathered(params, specs)
+        found = _accumulated(config, shared, whole, batch_stats, batches, source)
+        params, rest = mean_over_devices(found.params, specs, (found.batch_stats, found.metrics))
+        return _Gradients(params, *rest)
+
+    return jax.shard_map(
+        on_a_device,
+        mesh=mesh,
+        in_specs=(specs, everywhere, PartitionSpec(None, AXES), source_specs),
+        out_specs=_Gradients(specs, everywhere, everywhere),  # pyright: ignore[reportArgumentType]
+        check_vma=False,  # JAX has no groups of devices, which statistics may need, with the check
+    )(state.params, state.batch_stats, batches, source)
+
+
+def _accumulated(
+    config: TrainConfig,
+    shared: Shared | None,
+    params: dict,
+    batch_stats: dict,
+    batches: Int[Array, "a b"],
+    source: Source,
+) -> _Gradients:
+    """Mean gradients and metrics over the batches; statistics pass through them."""
+
+    def gradients(batch_stats: dict, number: Int[Array, ""]) -> _Gradients:
+        part = part_of(source, number)
+        return _gradients(config, shared, params, part, batch_stats, batches[number])
+
+    if len(batches) == 1:
+        return gradients(batch_stats, jnp.int32(0))
+
+    def add(total: _Gradients, number: Int[Array, ""]) -> tuple[_Gradients, None]:
+        more = gradients(total.batch_stats, number)
         params, metrics = jax.tree.map(
-            lambda a, b: a + b / count,
+            lambda a, b: a + b / len(batches),
             (total.params, total.metrics),
             (more.params, more.metrics),
         )
         return _Gradients(params, more.batch_stats, metrics), None
 
-    batches = indices.reshape(count, -1)
-    shapes = jax.eval_shape(gradients, state.batch_stats, batches[0])
+    numbers = jnp.arange(len(batches))
+    shapes = jax.eval_shape(gradients, batch_stats, numbers[0])
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    return lax.scan(add, zeros._replace(batch_stats=state.batch_stats), batches)[0]
+    return lax.scan(add, zeros._replace(batch_stats=batch_stats), numbers)[0]
 
 
 def _gradients(
-    config: TrainConfig, params: dict, source: Source, batch_stats: dict, indices: Int[Array, " b"]
+    config: TrainConfig,
+    shared: Shared | None,
+    params: dict,
+    source: Source,
+    batch_stats: dict,
+    indices: Int[Array, " b"],
 ) -> _Gradients:
     batch = examples(source, config.data, indices)
     landmarks, shown = guidance(config.data, batch, indices)
     x = network_input(weights_info(config), batch.image, landmarks, shown)
-    loss = partial(_loss, config, batch_stats=batch_stats, x=x, batch=batch)
+    loss = partial(_loss, config, shared, batch_stats=batch_stats, x=x, batch=batch)
     (_, (stats, metrics)), gradients = jax.value_and_grad(loss, has_aux=True)(params)
     return _Gradients(gradients, stats, metrics)
 
 
 def _loss(
     config: TrainConfig,
+    shared: Shared | None,
     params: dict,
     *,
     batch_stats: dict,
@@ -140,18 +200,13 @@ def _loss(
     batch: Example,
 ) -> tuple[Float[Array, ""], tuple[dict, Metrics]]:
     compute = config.compute
-    model = VRN(config.model, compute.norm, jnp.dtype(compute.dtype))
-
-    def apply(params: dict, x: Array) -> tuple[Logits, dict]:
-        variables = {"params": params, "batch_stats": batch_stats}
-        logits, updated = model.apply(variables, x, mutable=["batch_stats"])
-        # Statistics of single images have no running averages: those of the start remain.
-        return cast(Logits, logits), cast(dict, updated).get("batch_stats", batch_stats)
-
-    if compute.remat:
-        keep = jax.checkpoint_policies.save_only_these_names("residual")
-        apply = jax.checkpoint(apply, policy=keep)
-    logits, batch_stats = apply(params, x)
+    norm = shared if shared and compute.norm == "batch" else compute.norm
+    model = VRN(config.model, norm, jnp.dtype(compute.dtype), compute.remat)
+    variables = {"params": params, "batch_stats": batch_stats}
+    found, updated = model.apply(variables, x, mutable=["batch_stats"])
+    # Statistics of single images have no running averages: those of the start remain.
+    batch_stats = cast(dict, updated).get("batch_stats", batch_stats)
+    logits = cast(Logits, found)
     grid = weights_info(config).grid
     volume: Array = volume_loss(  # pyright: ignore[reportAssignmentType]
         logits.volume, batch.solid, grid, compute.loss_planes, compute.loss_stride
