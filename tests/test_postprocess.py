@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vrn_jax import postprocess
+from vrn_jax.geometry.resample import gaussian_kernels, smooth
 from vrn_jax.postprocess import PostprocessSettings, clean, fill_holes, largest_component
 
 # One compilation serves every mask of a shape.
@@ -189,7 +190,8 @@ def test_smooth(sigma_px):
     expected = scipy.ndimage.gaussian_filter(
         occupancy, (sigma_px, sigma_px, sigma_px / 0.5), mode="constant"
     )
-    smoothed = postprocess.smooth(jnp.asarray(occupancy, jnp.float32), sigma_px, 0.5)
+    kernels = gaussian_kernels(occupancy.shape, sigma_px, 0.5)
+    smoothed = smooth(jnp.asarray(occupancy, jnp.float32), kernels)
     np.testing.assert_allclose(smoothed, expected, atol=2e-6)
 
 

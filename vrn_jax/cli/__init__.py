@@ -17,6 +17,7 @@ from vrn_jax.cli.bench import Bench, bench
 from vrn_jax.cli.compare import Compare, compare
 from vrn_jax.cli.convert import Convert, convert
 from vrn_jax.cli.data import Data, data
+from vrn_jax.cli.demo import Demo, demo
 from vrn_jax.cli.export import Export, export
 from vrn_jax.cli.reconstruct import Reconstruct, reconstruct
 from vrn_jax.cli.train import Train, train
@@ -26,6 +27,7 @@ __all__ = ["main"]
 
 _COMMANDS = {
     "reconstruct": Reconstruct,
+    "demo": Demo,
     "train": Train,
     "data": Data,
     "convert": Convert,
@@ -35,6 +37,7 @@ _COMMANDS = {
 }
 _ACTIONS: dict[type, Callable[[Any], int]] = {
     Reconstruct: reconstruct,
+    Demo: demo,
     Train: train,
     Data: data,
     Convert: convert,
