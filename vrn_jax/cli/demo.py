@@ -41,7 +41,7 @@ def demo(options: Demo) -> int:
         ) from error
     keep_compiled_programs()
     from vrn_jax.demo.app import ExamplePhoto, create_app
-    from vrn_jax.demo.server import bind, serve
+    from vrn_jax.demo.server import bind, new_server
     from vrn_jax.detection import FaceDetector
     from vrn_jax.inference import load
 
@@ -60,5 +60,5 @@ def demo(options: Demo) -> int:
             import webbrowser
 
             webbrowser.open(url)
-        serve(app, listening)
+        new_server(app).run(sockets=[listening])
     return 0

@@ -5,6 +5,7 @@ network together. Asyncio only waits, so a client that is slow to send or to tak
 """
 
 import asyncio
+import logging
 import os
 import queue
 import threading
@@ -30,6 +31,7 @@ from vrn_jax.types import Face
 __all__ = ["Engine", "Shape"]
 
 T = TypeVar("T")
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,10 @@ class Engine:
         self._ready.set()
 
     def _serve_device(self, photo: UInt8[np.ndarray, "h w 3"]) -> None:
-        self._compile(photo)
+        try:
+            self._compile(photo)
+        except Exception:  # requests may still succeed, or say what is wrong
+            _LOG.exception("the warm-up failed")
         while (job := self._jobs.get()) is not None:
             jobs = [job]
             while len(jobs) < LARGEST_BATCH:

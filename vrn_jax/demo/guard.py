@@ -133,7 +133,7 @@ class _Exchange:
             headers = MutableHeaders(scope=message)
             for name, value in self._headers.items():
                 headers[name] = value
-            headers.setdefault("Cache-Control", "no-store")
+            headers.setdefault("Cache-Control", "no-cache" if "etag" in headers else "no-store")
             if self.status >= 400 and not self._arrived:
                 await self._drain()
                 headers["Connection"] = "close"

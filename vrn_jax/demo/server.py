@@ -11,7 +11,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from vrn_jax.errors import InputError
 
-__all__ = ["bind", "serve"]
+__all__ = ["bind", "new_server"]
 
 _HEADER_SECONDS = 10.0
 _MAX_HEADER_BYTES = 32_768
@@ -67,11 +67,12 @@ def bind(host: str, port: int) -> tuple[socket.socket, str]:
     )
 
 
-def serve(app: ASGIApp, listening: socket.socket) -> None:
-    """Serves until interrupted."""
+def new_server(app: ASGIApp) -> uvicorn.Server:
+    """A server; `run(sockets=[...])` it, and set its `should_exit` to end it."""
     config = uvicorn.Config(
         app,
         http=_TimedHeaders,
+        loop="asyncio",
         ws="none",
         lifespan="on",
         log_level="warning",
@@ -82,4 +83,4 @@ def serve(app: ASGIApp, listening: socket.socket) -> None:
         timeout_graceful_shutdown=5,
         h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
     )
-    uvicorn.Server(config).run(sockets=[listening])
+    return uvicorn.Server(config)

@@ -74,7 +74,7 @@ class Sessions:
             raise Refusal(
                 404,
                 "no_session",
-                f"this photo is no longer here (they are kept for {minutes:g} minutes); send it again",
+                f"this photo is gone, they are kept for {minutes:g} minutes; send it again",
             )
         session.used = time.monotonic()
         self._sessions.move_to_end(name)

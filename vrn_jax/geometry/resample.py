@@ -15,7 +15,9 @@ from vrn_jax.config import Upsampling
 
 __all__ = ["Kernels", "gaussian_kernels", "smooth", "upsample"]
 
-Kernels = tuple[Float32[Any, "h h"], Float32[Any, "w w"], Float32[Any, "d d"]]
+Kernels = tuple[
+    Float32[Any, "height height"], Float32[Any, "width width"], Float32[Any, "depth depth"]
+]
 """Matrices that blur a volume along its rows, columns and planes."""
 
 
