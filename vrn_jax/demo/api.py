@@ -16,7 +16,7 @@ from vrn_jax.demo.engine import Engine, Shape
 from vrn_jax.demo.files import MEDIA_TYPES, Detail, Format, encoded, zipped
 from vrn_jax.demo.metrics import Metrics
 from vrn_jax.demo.refusal import Refusal, busy
-from vrn_jax.demo.schema import ERRORS, FoundFaces, Health, NewSession, found
+from vrn_jax.demo.schema import FoundFaces, Health, NewSession, failures, found
 from vrn_jax.demo.sessions import Sessions
 from vrn_jax.demo.settings import Limits
 from vrn_jax.demo.uploads import Uploads, decode
@@ -92,13 +92,17 @@ _GIVES_FILE: dict[int | str, dict[str, Any]] = {
     200: {"description": "The file", "content": {kind: {} for kind in set(MEDIA_TYPES.values())}}
 }
 
-router = APIRouter(responses=ERRORS)
+_UPLOAD = failures(400, 403, 408, 413, 415, 422, 503)
+_SESSION = failures(403, 404, 422, 503)
+_READ = failures()
+
+router = APIRouter()
 
 
 @router.post(
     "/api/v1/reconstruct",
     response_class=Response,
-    responses=_GIVES_FILE,
+    responses={**_GIVES_FILE, **_UPLOAD},
     openapi_extra=_TAKES_PHOTO,
     tags=["photos"],
 )
@@ -128,7 +132,7 @@ async def reconstruct(
     return _answer(files, len(faces), archive=face == "all")
 
 
-@router.post("/api/v1/faces", openapi_extra=_TAKES_PHOTO, tags=["photos"])
+@router.post("/api/v1/faces", responses=_UPLOAD, openapi_extra=_TAKES_PHOTO, tags=["photos"])
 async def faces(request: Request, service: Services) -> FoundFaces:
     """Finds the faces of a photo. Nothing of it is kept."""
     async with _photo(request, service) as photo:
@@ -136,7 +140,13 @@ async def faces(request: Request, service: Services) -> FoundFaces:
     return FoundFaces(**found(photo.shape, everyone[: service.limits.faces]))
 
 
-@router.post("/api/v1/sessions", status_code=201, openapi_extra=_TAKES_PHOTO, tags=["sessions"])
+@router.post(
+    "/api/v1/sessions",
+    status_code=201,
+    responses=_UPLOAD,
+    openapi_extra=_TAKES_PHOTO,
+    tags=["sessions"],
+)
 async def open_session(request: Request, service: Services) -> NewSession:
     """Finds the faces of a photo and keeps it in memory for a while, for the page."""
     async with _photo(request, service) as photo:
@@ -150,6 +160,7 @@ async def open_session(request: Request, service: Services) -> NewSession:
     "/api/v1/sessions/{name}/faces/{number}",
     status_code=204,
     response_class=Response,
+    responses=_SESSION,
     tags=["sessions"],
 )
 async def regress(service: Services, name: Name, number: Number) -> Response:
@@ -167,7 +178,7 @@ async def regress(service: Services, name: Name, number: Number) -> Response:
 @router.get(
     "/api/v1/sessions/{name}/faces/{number}/mesh",
     response_class=Response,
-    responses=_GIVES_FILE,
+    responses={**_GIVES_FILE, **_SESSION},
     tags=["sessions"],
 )
 async def mesh(
@@ -191,7 +202,11 @@ async def mesh(
 
 
 @router.delete(
-    "/api/v1/sessions/{name}", status_code=204, response_class=Response, tags=["sessions"]
+    "/api/v1/sessions/{name}",
+    status_code=204,
+    response_class=Response,
+    responses=_SESSION,
+    tags=["sessions"],
 )
 async def close_session(service: Services, name: Name) -> Response:
     """Forgets a photo and all that was made of it."""
@@ -199,7 +214,7 @@ async def close_session(service: Services, name: Name) -> Response:
     return Response(status_code=204)
 
 
-@router.get("/healthz", tags=["server"])
+@router.get("/healthz", responses={**_READ, 503: {"model": Health}}, tags=["server"])
 async def health(service: Services, response: Response) -> Health:
     """200 when ready, 503 while programs are being compiled."""
     ready = service.engine.ready
@@ -207,7 +222,7 @@ async def health(service: Services, response: Response) -> Health:
     return Health(status="ok" if ready else "starting", version=__version__)
 
 
-@router.get("/metrics", response_class=Response, tags=["server"])
+@router.get("/metrics", response_class=Response, responses=_READ, tags=["server"])
 async def metrics(service: Services) -> Response:
     """Counters in the text format of Prometheus."""
     service.sessions.drop_old()

@@ -26,7 +26,7 @@ from vrn_jax.demo.engine import Engine
 from vrn_jax.demo.guard import Guard
 from vrn_jax.demo.metrics import Metrics
 from vrn_jax.demo.refusal import Refusal, refusal_of
-from vrn_jax.demo.schema import About, Example
+from vrn_jax.demo.schema import About, Example, failures
 from vrn_jax.demo.sessions import Sessions
 from vrn_jax.demo.settings import Limits
 from vrn_jax.demo.uploads import Uploads
@@ -116,7 +116,7 @@ def _add_page(app: FastAPI, about: About, examples: list[ExamplePhoto]) -> None:
     async def page() -> HTMLResponse:
         return HTMLResponse(html)
 
-    @app.get("/api/v1/about", tags=["server"])
+    @app.get("/api/v1/about", responses=failures(), tags=["server"])
     async def tell_about() -> About:
         """What the page needs to know: weights, their settings, limits, pictures to try."""
         return about

@@ -7,7 +7,6 @@ from pydantic import BaseModel, Field
 from vrn_jax.types import Face
 
 __all__ = [
-    "ERRORS",
     "About",
     "Example",
     "FaceBox",
@@ -16,6 +15,7 @@ __all__ = [
     "Health",
     "NewSession",
     "PhotoSize",
+    "failures",
     "found",
 ]
 
@@ -84,22 +84,26 @@ class About(BaseModel):
     examples: list[Example]
 
 
-ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Failure, "description": text}
-    for status, text in {
-        400: "The request is empty, cut off or no form that can be read",
-        403: "The request comes from a page of another origin",
-        404: "There is nothing of this name, or no longer",
-        408: "The request took too long to arrive",
-        413: "The picture has too many bytes or pixels",
-        415: "This is not a picture",
-        421: "The Host header names another server",
-        422: "No face, a damaged picture, or a parameter out of its range",
-        429: "Too many requests from this address; see Retry-After",
-        503: "Busy; see Retry-After",
-    }.items()
+_TEXTS = {
+    400: "The request is empty, cut off or no form that can be read",
+    403: "The request comes from a page of another origin",
+    404: "There is nothing of this name, or no longer",
+    408: "The request took too long to arrive",
+    413: "The picture has too many bytes or pixels",
+    415: "This is not a picture",
+    421: "The Host header names another server",
+    422: "No face, a damaged picture, or a parameter out of its range",
+    429: "Too many requests from this address; see Retry-After",
+    503: "Busy; see Retry-After",
 }
-"""Every status that an error can have."""
+
+
+def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The documentation of these errors, and of those that any request may meet."""
+    return {
+        status: {"model": Failure, "description": _TEXTS[status]}
+        for status in sorted({*statuses, 421, 429})
+    }
 
 
 def found(shape: tuple[int, ...], faces: list[Face]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, nullcontext
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
@@ -19,7 +19,7 @@ from vrn_jax.io.image import read_photo
 
 __all__ = ["Uploads", "decode"]
 
-_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "BMP", "GIF", "TIFF")
+_FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "GIF", "TIFF")
 """What may be decoded. PIL knows more, and one of them (EPS) is a program that it has executed."""
 
 _LARGE = threading.Lock()
@@ -125,13 +125,16 @@ def decode(data: bytes, limits: Limits) -> UInt8[np.ndarray, "h w 3"]:
     Raises:
         Refusal: 413, 415 or 422.
     """
+    Image.init()  # else PIL knows some of them only after it has failed once
     try:
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        image = Image.open(io.BytesIO(data), formats=[one for one in _FORMATS if one in Image.OPEN])
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_many_pixels(limits.pixels) from error
-    except Exception as error:  # PIL's parsers raise many kinds on damaged headers
+    except UnidentifiedImageError as error:
         kinds = "JPEG, PNG, WebP, AVIF, GIF, BMP or TIFF"
         raise Refusal(415, "not_a_picture", f"this is not a picture: send {kinds}") from error
+    except Exception as error:  # PIL's parsers raise many kinds on damaged headers
+        raise _damaged(error) from error
     with image, _LARGE if image.width * image.height > limits.photo_side**2 else nullcontext():
         if image.width * image.height > limits.pixels:
             raise _too_many_pixels(limits.pixels)
@@ -139,8 +142,7 @@ def decode(data: bytes, limits: Limits) -> UInt8[np.ndarray, "h w 3"]:
             image.draft("RGB", (limits.photo_side, limits.photo_side))  # JPEG decodes smaller
             return _reduced(read_photo(image), limits.photo_side)
         except Exception as error:  # as above
-            message = f"this picture cannot be decoded, it may be cut off: {error}"
-            raise Refusal(422, "damaged", message) from error
+            raise _damaged(error) from error
 
 
 def _reduced(photo: UInt8[np.ndarray, "h w 3"], side: int) -> UInt8[np.ndarray, "H W 3"]:
@@ -149,6 +151,10 @@ def _reduced(photo: UInt8[np.ndarray, "h w 3"], side: int) -> UInt8[np.ndarray, 
     image = Image.fromarray(photo)
     image.thumbnail((side, side))
     return np.array(image)
+
+
+def _damaged(error: Exception) -> Refusal:
+    return Refusal(422, "damaged", f"this picture cannot be decoded, it may be cut off: {error}")
 
 
 def _too_many_pixels(limit: int) -> Refusal:
