@@ -55,6 +55,20 @@ class BenchFaces:
 
 
 @dataclass(frozen=True)
+class BenchDemo:
+    """Load the web app with many clients, beside the bare reconstructor on the same photo."""
+
+    clients: int = 64
+    """Clients at once."""
+    seconds: float = 60.0
+    """How long a round takes."""
+    rounds: int = 3
+    """How many rounds; the median counts."""
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """JSON file to write; without one the numbers are printed."""
+
+
+@dataclass(frozen=True)
 class BenchTables:
     """Rewrite the tables of documents from the JSON files of earlier benches."""
 
@@ -72,6 +86,7 @@ class Bench:
         Annotated[BenchInference, tyro.conf.subcommand("inference")]
         | Annotated[BenchDetection, tyro.conf.subcommand("detection")]
         | Annotated[BenchFaces, tyro.conf.subcommand("faces")]
+        | Annotated[BenchDemo, tyro.conf.subcommand("demo")]
         | Annotated[BenchTables, tyro.conf.subcommand("tables")]
     )
 
@@ -95,6 +110,12 @@ def bench(command: Bench) -> int:
         numbers = measure_inference(astronaut())
     elif isinstance(options, BenchFaces):
         numbers = _measure_faces(options)
+    elif isinstance(options, BenchDemo):
+        from vrn_jax.bench.demo import measure_demo
+
+        numbers = measure_demo(
+            astronaut(), clients=options.clients, seconds=options.seconds, rounds=options.rounds
+        )
     else:
         from vrn_jax.bench.detection import measure_recall
 

@@ -33,15 +33,14 @@ class Demo:
 
 def demo(options: Demo) -> int:
     """Does what `vrn demo` says, until interrupted. Raises VrnError or OSError."""
+    keep_compiled_programs()
     try:
-        import uvicorn  # noqa: F401
+        from vrn_jax.demo.app import ExamplePhoto, create_app
+        from vrn_jax.demo.server import bind, new_server
     except ImportError as error:
         raise InputError(
             f'the web app needs packages that are not here ({error}): pip install "vrn-jax[demo]"'
         ) from error
-    keep_compiled_programs()
-    from vrn_jax.demo.app import ExamplePhoto, create_app
-    from vrn_jax.demo.server import bind, new_server
     from vrn_jax.detection import FaceDetector
     from vrn_jax.inference import load
 
