@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-__all__ = ["faces_table", "inference_table", "parity_table", "with_tables"]
+__all__ = ["demo_table", "faces_table", "inference_table", "parity_table", "with_tables"]
 
 _ROWS = {
     "detect": "find the faces (512 x 512)",
@@ -101,6 +101,26 @@ def _aligned(rows: list[list[str]]) -> list[str]:
     ]
 
 
+def demo_table(numbers: dict) -> str:
+    """Markdown of what `bench.demo.measure_demo` returned."""
+    rounds = numbers["rounds"]
+    lines = ["| round | answers by status | meshes/s | p50 | p95 |", "|---|---|---|---|---|"]
+    for i, one in enumerate(rounds, 1):
+        answers = ", ".join(f"{n} x {status}" for status, n in one["answers_by_status"].items())
+        times = f"{one['p50_seconds']:.1f} s | {one['p95_seconds']:.1f} s"
+        lines.append(f"| {i} | {answers} | {one['meshes_per_second']:.2f} | {times} |")
+    ratios = ", ".join(f"{ratio:.2f}" for ratio in numbers["throughput_ratios"])
+    lines += [
+        "",
+        f"{numbers['clients']} clients, rounds of {numbers['round_seconds']:g} s. Throughput over "
+        f"the bare reconstructor's: **{numbers['throughput_ratio']:.2f}** (median of {ratios}). "
+        f"Memory of the server: {numbers['memory_growth_mb']:+.0f} MB. From nothing to the first "
+        f"mesh {numbers['cold_start_to_first_mesh_seconds']:.1f} s, a photo then "
+        f"{numbers['warm_photo_seconds']:.2f} s.",
+    ]
+    return "\n".join([*lines, "", _provenance(numbers)])
+
+
 def _provenance(numbers: dict) -> str:
     packages = ", ".join(f"{name} {v}" for name, v in numbers["packages"].items() if v)
     return (
@@ -109,16 +129,24 @@ def _provenance(numbers: dict) -> str:
     )
 
 
+_TABLES = {
+    "demo": demo_table,
+    "faces": faces_table,
+    "inference": inference_table,
+    "parity": parity_table,
+}
+
+
 def with_tables(text: str, folder: Path) -> str:
     """Fills every ``<!-- table: NAME --> ... <!-- end -->`` with the table of NAME.json.
 
-    NAME begins with what was measured: inference, faces or parity.
+    NAME begins with what was measured: inference, faces, parity or demo.
     """
 
     def filled(match: re.Match[str]) -> str:
         numbers = json.loads((folder / f"{match[1]}.json").read_text(encoding="utf-8"))
         kind = match[1].split("_")[0]
-        write = {"faces": faces_table, "parity": parity_table}.get(kind, inference_table)
+        write = _TABLES[kind]
         return f"<!-- table: {match[1]} -->\n\n{write(numbers)}\n\n<!-- end -->"
 
     return re.sub(r"<!-- table: (\w+) -->.*?<!-- end -->", filled, text, flags=re.DOTALL)

@@ -72,7 +72,11 @@ class BenchDemo:
 class BenchTables:
     """Rewrite the tables of documents from the JSON files of earlier benches."""
 
-    documents: tyro.conf.Positional[tuple[Path, ...]] = (Path("README.md"), Path("docs/faces.md"))
+    documents: tyro.conf.Positional[tuple[Path, ...]] = (
+        Path("README.md"),
+        Path("docs/faces.md"),
+        Path("docs/demo.md"),
+    )
     """Markdown files with marked tables."""
     numbers: Path = Path("docs/bench")
     """Folder of the JSON files."""

@@ -234,6 +234,7 @@ async def metrics(service: Services) -> Response:
 @asynccontextmanager
 async def _photo(request: Request, service: Service) -> AsyncIterator[UInt8[np.ndarray, "h w 3"]]:
     """The photo in a request, and a place among those worked on."""
+    service.engine.check_room()  # before the upload, and again after it
     async with service.uploads.photo(request) as data, _in_work(service):
         yield await service.engine.on_host("decode", decode, data, service.limits)
 

@@ -88,6 +88,11 @@ class Engine:
         self._jobs.put(None)
         self._pool.shutdown(cancel_futures=True)
 
+    def check_room(self) -> None:
+        """Raises Refusal 503 if there is no place among the requests being worked on."""
+        if self._working >= self._limits.queue:
+            raise busy(f"{self._working} requests are in work already; try again in a moment")
+
     @asynccontextmanager
     async def admitted(self) -> AsyncIterator[None]:
         """A place among the requests being worked on.
@@ -95,8 +100,7 @@ class Engine:
         Raises:
             Refusal: 503 if there is none.
         """
-        if self._working >= self._limits.queue:
-            raise busy(f"{self._working} requests are in work already; try again in a second")
+        self.check_room()
         self._working += 1
         self._metrics.working.set(self._working)
         try:

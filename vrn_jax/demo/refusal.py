@@ -18,7 +18,7 @@ class Refusal(VrnError):
         self.headers = headers or {}
 
 
-def busy(message: str, seconds: int = 1) -> Refusal:
+def busy(message: str, seconds: int = 2) -> Refusal:
     """The server has as much to do as it takes on; the client may come back after `seconds`."""
     return Refusal(503, "busy", message, {"Retry-After": str(seconds)})
 

@@ -19,7 +19,7 @@ class Limits:
     """A photo's longer side is reduced to this many pixels, which bounds memory and time."""
     faces: int = 16
     """Faces of a photo, the largest ones; others are left out."""
-    queue: int = 32
+    queue: int = 16
     """Requests being worked on or waiting for it; more are told to come back."""
     rate: int = 120
     """Photos and meshes a minute that another machine may ask for. This one may always."""

@@ -80,7 +80,7 @@ class Uploads:
                     if length > limits.upload_bytes:  # a chunked body says no length beforehand
                         raise _too_large(limits.upload_bytes)
                     if self._held > limits.uploads_bytes:
-                        raise busy("too many uploads at this moment; try again in a second")
+                        raise busy("too many uploads at this moment; try again in a moment")
         except TimeoutError as error:
             seconds = limits.upload_seconds
             raise Refusal(
