@@ -77,6 +77,8 @@ async function takePhoto(photo) {
     return;
   }
   forget();
+  const seenAs = calm.matches ? "auto" : "smooth";
+  setTimeout(() => $("progress").parentElement.scrollIntoView({ behavior: seenAs, block: "nearest" }));
   const mine = (work = new AbortController());
   showPicture(photo);
   await watched(mine, async () => {
