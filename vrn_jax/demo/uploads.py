@@ -3,14 +3,14 @@
 import asyncio
 import io
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
-from starlette.datastructures import Headers, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
 from vrn_jax.demo.refusal import Refusal, busy
@@ -26,6 +26,7 @@ _LARGE = threading.Lock()
 """Held while a picture that needs much memory is decoded: one at a time."""
 
 _FORM = "multipart/form-data"
+_PARTS = 16
 _RAW = ("image/", "application/octet-stream")
 
 
@@ -58,7 +59,8 @@ class Uploads:
             await self._read(request, chunks)
             body = b"".join(chunks)
             if kind == _FORM:
-                body = await _file_of_form(request.headers, body, self._limits.upload_bytes)
+                given = request.headers["content-type"]
+                body = await asyncio.to_thread(_file_of_form, given, body)
             if not body:
                 raise Refusal(400, "empty", "the request holds no picture, it is empty")
             yield body
@@ -90,27 +92,59 @@ class Uploads:
             raise Refusal(400, "cut_off", "the request was cut off") from error
 
 
-class _InMemory(MultiPartParser):
-    """Starlette's parser, which puts parts of more than 1 MB on the disk unless told otherwise."""
-
-    spool_max_size = 1 << 40
-
-
-async def _file_of_form(headers: Headers, body: bytes, limit: int) -> bytes:
-    async def stream() -> AsyncGenerator[bytes, None]:
-        yield body
-
-    parser = _InMemory(headers, stream(), max_files=1, max_fields=8, max_part_size=limit)
+def _file_of_form(content_type: str, body: bytes) -> bytes:
+    """The file `photo` of a form. Starlette's own parser puts large files on the disk."""
+    boundary = parse_options_header(content_type)[1].get(b"boundary")
+    if not boundary:
+        raise Refusal(400, "bad_form", "this form does not say its boundary")
+    parts = _Parts()
     try:
-        form = await parser.parse()
-    except (MultiPartException, KeyError, ValueError, UnicodeError) as error:
+        parser = MultipartParser(
+            boundary,
+            {
+                "on_header_field": parts.on_field,
+                "on_header_value": parts.on_value,
+                "on_header_end": parts.on_header_end,
+                "on_headers_finished": parts.on_headers_finished,
+                "on_part_data": parts.on_data,
+            },
+        )
+        parser.write(body)
+        parser.finalize()
+    except (FormParserError, ValueError) as error:
         raise Refusal(400, "bad_form", f"this form cannot be read: {error}") from error
-    photo = form.get("photo")
-    data = await photo.read() if isinstance(photo, UploadFile) else None
-    await form.close()
-    if data is None:
-        raise Refusal(400, "bad_form", "the form has no file named 'photo'")
-    return data
+    for disposition, data in parts.found:
+        if parse_options_header(disposition)[1].get(b"name") == b"photo":
+            return bytes(data)
+    raise Refusal(400, "bad_form", "the form has no file named 'photo'")
+
+
+class _Parts:
+    """What the parser of a form calls: keeps Content-Disposition and data of each part."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[bytes, bytearray]] = []
+        self._field = self._value = self._disposition = b""
+
+    def on_field(self, data: bytes, start: int, end: int) -> None:
+        self._field += data[start:end]
+
+    def on_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def on_header_end(self) -> None:
+        if self._field.lower() == b"content-disposition":
+            self._disposition = self._value
+        self._field = self._value = b""
+
+    def on_headers_finished(self) -> None:
+        if len(self.found) == _PARTS:
+            raise Refusal(400, "bad_form", f"a form may have {_PARTS} fields at most")
+        self.found.append((self._disposition, bytearray()))
+        self._disposition = b""
+
+    def on_data(self, data: bytes, start: int, end: int) -> None:
+        self.found[-1][1].extend(data[start:end])
 
 
 def _too_large(limit: int) -> Refusal:
