@@ -14,7 +14,7 @@ import pytest
 from demo_server import encode, running
 
 from vrn_jax.batches import Regressed, Started
-from vrn_jax.demo.engine import Engine, Shape
+from vrn_jax.demo.engine import Engine
 from vrn_jax.demo.guard import Guard
 from vrn_jax.demo.metrics import Metrics
 from vrn_jax.demo.refusal import Refusal
@@ -66,20 +66,18 @@ def test_a_full_queue_refuses_at_once_and_health_is_still_told(astronaut, astron
             assert int(busy.headers["Retry-After"]) >= 1
             assert server.ask("GET", "/healthz").status == 200
             assert server.metric("vrn_working") == 2
-            slow = socket.create_connection(("127.0.0.1", server.port))
-            slow.sendall(
-                b"POST /api/v1/faces HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
-                b"Content-Length: 50\r\n\r\nabc"
-            )
-            slow.settimeout(30)
-            assert b" 408 " in slow.recv(4096)
-            slow.close()
         finally:
             detector.let_go.set()
         for thread in threads:
             thread.join()
         assert answers == [200, 200]
         assert server.metric("vrn_working") == 0
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as slow:
+            slow.sendall(
+                b"POST /api/v1/faces HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
+                b"Content-Length: 50\r\n\r\nabc"
+            )
+            assert b" 408 " in slow.recv(4096)
 
 
 def guarded(limits: Limits, client: str, requests: int) -> list[int]:
@@ -179,7 +177,7 @@ def test_requests_that_wait_go_through_the_network_together(monkeypatch):
         asked = []
         for score in scores:
             face = Face(np.zeros(4), None, score)
-            asked.append(asyncio.ensure_future(engine.surfaces([(photo, face)], Shape())))
+            asked.append(asyncio.ensure_future(engine.regress(photo, face)))
             while len(asked) == 1 and len(reconstructor.batches) < 4:
                 await asyncio.sleep(0.01)
         await asyncio.sleep(0.01)
@@ -189,7 +187,7 @@ def test_requests_that_wait_go_through_the_network_together(monkeypatch):
         return answers
 
     *answers, refused = asyncio.run(ask_all())
-    assert [answer[0][0].face.score for answer in answers] == [1.0] + [0.5] * 20
+    assert [answer.face.score for answer in answers] == [1.0] + [0.5] * 20
     assert isinstance(refused, InputError)
     assert reconstructor.batches[:5] == [1, 4, 16, 1, 16]  # then the four beside the bad one
     assert sum(reconstructor.batches[5:]) == 4

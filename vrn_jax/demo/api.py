@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -11,7 +12,6 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi import Path as PathParameter
 from jaxtyping import UInt8
 
-from vrn_jax.batches import Regressed
 from vrn_jax.demo.engine import Engine, Shape
 from vrn_jax.demo.files import MEDIA_TYPES, Detail, Format, encoded, zipped
 from vrn_jax.demo.metrics import Metrics
@@ -20,7 +20,6 @@ from vrn_jax.demo.schema import FoundFaces, Health, NewSession, failures, found
 from vrn_jax.demo.sessions import Sessions
 from vrn_jax.demo.settings import Limits
 from vrn_jax.demo.uploads import Uploads, decode
-from vrn_jax.reconstruction import Reconstruction
 from vrn_jax.types import Face
 from vrn_jax.version import __version__
 
@@ -121,11 +120,15 @@ async def reconstruct(
     async with _photo(request, service) as photo:
         faces = (await service.engine.find_faces(photo))[: service.limits.faces]
         chosen = faces if face == "all" else [_of(faces, face)]
-        made = await _made(service, [(photo, one) for one in chosen], shape)
-        files: dict[str, bytes] = {}
-        for number, one in enumerate(made, 1):
-            name = "face" if face != "all" else f"face-{number}"
-            files |= await service.engine.on_host("write", encoded, one, name, format, detail)
+        names = ["face"] if face != "all" else [f"face-{i + 1}" for i in range(len(chosen))]
+        writes = (partial(encoded, stem=name, kind=format, detail=detail) for name in names)
+        made = await asyncio.gather(
+            *(
+                service.engine.make((photo, one), shape, write)
+                for one, write in zip(chosen, writes, strict=True)
+            )
+        )
+    files = {name: data for one in made for name, data in one.items()}
     if format == "json":
         text = b'{"faces": [' + b", ".join(files.values()) + b"]}"
         return Response(text, media_type="application/json")
@@ -169,8 +172,7 @@ async def regress(service: Services, name: Name, number: Number) -> Response:
     face = _of(session.faces, number)
     if number not in session.regressed:
         async with _in_work(service):
-            ((regressed, _),) = await service.engine.surfaces([(session.photo, face)], Shape())
-        session.regressed[number] = regressed
+            session.regressed[number] = await service.engine.regress(session.photo, face)
         service.sessions.drop_old()
     return Response(status_code=204)
 
@@ -196,8 +198,8 @@ async def mesh(
     if regressed is None:
         raise Refusal(404, "no_network", "POST to this face first, which runs the network on it")
     async with _in_work(service):
-        (made,) = await _made(service, [regressed], shape)
-        files = await service.engine.on_host("write", encoded, made, "face", format, detail)
+        write = partial(encoded, stem="face", kind=format, detail=detail)
+        files = await service.engine.make(regressed, shape, write)
     return _answer(files, len(session.faces))
 
 
@@ -248,15 +250,6 @@ async def _in_work(service: Service) -> AsyncIterator[None]:
                 yield
         except TimeoutError as error:
             raise busy("this took too long, the server is busy; try again later", 10) from error
-
-
-async def _made(
-    service: Service,
-    faces: list[tuple[UInt8[np.ndarray, "h w 3"], Face]] | list[Regressed],
-    shape: Shape,
-) -> list[Reconstruction]:
-    surfaces = await service.engine.surfaces(faces, shape)
-    return [await service.engine.mesh(started) for _, started in surfaces]
 
 
 def _of(faces: list[Face], number: int) -> Face:

@@ -9,8 +9,7 @@ import logging
 import os
 import queue
 import threading
-import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -46,11 +45,11 @@ class Shape:
 
 @dataclass(eq=False)
 class _Job:
-    """A face for the network, or the network's answer to be cleaned anew."""
+    """A face for the network, or its answer; and how to clean it, if that is wanted."""
 
     face: tuple[UInt8[np.ndarray, "h w 3"], Face] | Regressed
-    shape: Shape
-    done: Future[tuple[Regressed, Started]]
+    shape: Shape | None
+    done: Future[tuple[Regressed, Started | None]]
 
 
 class Engine:
@@ -68,7 +67,11 @@ class Engine:
         self._metrics = metrics
         self._working = 0
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._pool = ThreadPoolExecutor(max(2, os.cpu_count() or 2), "vrn-host")
+        threads = max(2, os.cpu_count() or 2)
+        self._pool = ThreadPoolExecutor(threads, "vrn-host")
+        # Volumes are large, so the device is not far ahead of the pool; but it is never idle.
+        on_cpu = jax.default_backend() == "cpu"
+        self._room = asyncio.Semaphore(threads + (2 if on_cpu else 2 * LARGEST_BATCH))
         self._ready = threading.Event()
 
     def start(self, photo: UInt8[np.ndarray, "h w 3"]) -> None:
@@ -122,29 +125,38 @@ class Engine:
         """The faces of a photo, the largest first. Raises NoFaceError."""
         return await self.on_host("detect", self._reconstructor.find_faces, photo)
 
-    async def surfaces(
+    async def regress(self, photo: UInt8[np.ndarray, "h w 3"], face: Face) -> Regressed:
+        """What the network says of a face. Raises InputError if it cannot be cut out."""
+        regressed, _ = await self._on_device((photo, face), None)
+        return regressed
+
+    async def make(
         self,
-        faces: Sequence[tuple[UInt8[np.ndarray, "h w 3"], Face] | Regressed],
+        face: tuple[UInt8[np.ndarray, "h w 3"], Face] | Regressed,
         shape: Shape,
-    ) -> list[tuple[Regressed, Started]]:
-        """What the network says of faces, and their clean volumes under way.
+        write: Callable[[Reconstruction], T],
+    ) -> T:
+        """What `write`, called in the pool, makes of a face.
 
         Raises:
-            InputError: if a face cannot be cut out, or the shape is out of its range.
+            InputError: if the face cannot be cut out, or nothing is occupied.
         """
-        jobs = [_Job(face, shape, Future()) for face in faces]
-        start = time.perf_counter()
-        for job in jobs:
-            self._jobs.put(job)
-        waiting = [asyncio.wrap_future(job.done) for job in jobs]
-        results = await asyncio.gather(*waiting)
-        self._metrics.seconds.labels("network").observe(time.perf_counter() - start)
-        return results
+        async with self._room:
+            _, started = await self._on_device(face, shape)
+            assert started is not None
+            return await self.on_host("mesh", self._written, started, write)
 
-    async def mesh(self, started: Started) -> Reconstruction:
-        """The mesh of a clean volume. Raises InputError where it is empty."""
-        (face,) = await self.on_host("mesh", self._reconstructor.finish, started, [0])
-        return face
+    def _written(self, started: Started, write: Callable[[Reconstruction], T]) -> T:
+        (face,) = self._reconstructor.finish(started, [0])
+        return write(face)
+
+    async def _on_device(
+        self, face: tuple[UInt8[np.ndarray, "h w 3"], Face] | Regressed, shape: Shape | None
+    ) -> tuple[Regressed, Started | None]:
+        job = _Job(face, shape, Future())
+        with self._metrics.seconds.labels("network").time():
+            self._jobs.put(job)
+            return await asyncio.wrap_future(job.done)
 
     def _compile(self, photo: UInt8[np.ndarray, "h w 3"]) -> None:
         reconstructor = self._reconstructor
@@ -199,7 +211,9 @@ class Engine:
         for job, result in zip(jobs, results, strict=True):
             job.done.set_result(result)
 
-    def _clean(self, regressed: Regressed, shape: Shape) -> Started:
+    def _clean(self, regressed: Regressed, shape: Shape | None) -> Started | None:
+        if shape is None:
+            return None
         return self._reconstructor.clean(
             regressed, threshold=shape.threshold, sigma_px=shape.sigma_px
         )
