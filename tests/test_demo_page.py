@@ -1,6 +1,7 @@
 """The page in a headless Chromium: what a visitor does, on a desk and on a phone."""
 
 import base64
+import hashlib
 import io
 import re
 import time
@@ -326,3 +327,12 @@ def test_texts_stand_out(theme):
 def test_the_page_names_no_other_server():
     for path in [*PAGE.glob("*.html"), *PAGE.glob("*.css"), *PAGE.glob("*.js")]:
         assert not re.findall(r"(?:https?:)?//[a-z0-9.]+\.[a-z]{2,}", path.read_text()), path
+
+
+def test_scripts_of_others_are_those_that_the_notice_names():
+    notice = (Path(__file__).parent.parent / "NOTICE").read_text(encoding="utf-8")
+    three = PAGE / "three"
+    for path in three.rglob("*.js"):
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        assert f"{digest}  {path.relative_to(three).as_posix()}" in notice
+    assert "MIT" in (three / "LICENSE").read_text(encoding="utf-8")

@@ -234,6 +234,24 @@ CASES = {
 }
 
 
+def test_settings_given_as_arrays_are_those_given_as_settings():
+    logits = soft_logits(3)
+    fixed = PostprocessSettings(threshold=0.4, sigma_px=0.7)
+    expected = clean(logits, settings=fixed)
+    shape = (4 * logits.shape[1], 4 * logits.shape[2], logits.shape[3])
+    given = {
+        "threshold": jnp.float32(0.4),
+        "kernels": gaussian_kernels(shape, 0.7, fixed.plane_depth),
+    }
+    cleaned = clean(logits, settings=PostprocessSettings(), **given)
+    np.testing.assert_array_equal(cleaned.box, expected.box)
+    np.testing.assert_allclose(cleaned.occupancy, expected.occupancy, atol=1e-3)  # float16
+    compiled = clean._cache_size()
+    given["threshold"] = jnp.float32(0.2)
+    clean(logits, settings=PostprocessSettings(), **given)
+    assert clean._cache_size() == compiled
+
+
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("seed", range(3))
 def test_clean(name, seed):
