@@ -11,7 +11,7 @@ import pytest
 if TYPE_CHECKING:
     import vrn_jax
 
-pytest_plugins = ["glb_viewer"]
+pytest_plugins = ["demo_server", "glb_viewer"]
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

@@ -32,12 +32,15 @@ from playwright.sync_api import Error as PlaywrightError
 
 __all__ = [
     "BACKGROUND",
+    "CHROMIUM_FLAGS",
     "GlbViewer",
     "Picture",
     "ViewerError",
+    "find_chromium",
     "glb_viewer_fixture",
     "open_viewer",
     "silhouette_iou",
+    "unavailable",
 ]
 
 BACKGROUND = (255, 0, 255)
@@ -52,7 +55,7 @@ T = TypeVar("T")
 _VIEWER = Path(__file__).parent / "viewer"
 _ORIGIN = "http://localhost"  # never reached: the route below answers everything
 _CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-_CHROMIUM_FLAGS = (
+CHROMIUM_FLAGS = (
     "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",
     "--disable-background-networking",
@@ -126,7 +129,7 @@ class GlbViewer:
 
     def _open_page(self, playwright: Playwright, chromium: str) -> Page:
         browser = playwright.chromium.launch(
-            executable_path=chromium, args=_CHROMIUM_FLAGS, timeout=1000 * _TIMEOUT_S
+            executable_path=chromium, args=CHROMIUM_FLAGS, timeout=1000 * _TIMEOUT_S
         )
         page = browser.new_page(device_scale_factor=1)
         page.set_default_timeout(1000 * _TIMEOUT_S)
@@ -197,14 +200,14 @@ def glb_viewer_fixture() -> Iterator[GlbViewer]:
 
     Skips where Chromium, node or the npm packages cannot be had, or fails if VRN_REQUIRE_BROWSER=1.
     """
-    chromium = next(filter(None, map(shutil.which, _CHROMIUM_NAMES)), None)
+    chromium = find_chromium()
     node, npm = shutil.which("node"), shutil.which("npm")
     if not (chromium and node and npm):
-        _unavailable(f"needs chromium, node and npm; found {chromium}, {node} and {npm}")
+        unavailable(f"needs chromium, node and npm; found {chromium}, {node} and {npm}")
     try:
         _install_packages(npm)
     except subprocess.SubprocessError as error:
-        _unavailable(f"npm ci failed in {_VIEWER}: {error}")
+        unavailable(f"npm ci failed in {_VIEWER}: {error}")
     with open_viewer(chromium, node) as viewer:
         yield viewer
 
@@ -231,7 +234,12 @@ def _output(command: list[str], cwd: Path) -> str:
     ).stdout
 
 
-def _unavailable(reason: str) -> NoReturn:
+def find_chromium() -> str | None:
+    return next(filter(None, map(shutil.which, _CHROMIUM_NAMES)), None)
+
+
+def unavailable(reason: str) -> NoReturn:
+    """Skips the test, or fails it where a browser must be."""
     if os.environ.get("VRN_REQUIRE_BROWSER") == "1":
         pytest.fail(reason)
     pytest.skip(reason)

@@ -121,6 +121,7 @@ def test_a_limit_spreads_over_the_folder(tmp_path):
     ("document", "table"),
     [
         ("README.md", "inference"),
+        ("docs/demo.md", "demo"),
         ("docs/faces.md", "faces_builtin"),
         ("docs/faces.md", "faces_ict"),
         ("docs/video.md", "video_ict"),

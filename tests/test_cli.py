@@ -1,5 +1,6 @@
 """The command line: what it writes, and one line for every error."""
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -151,3 +152,17 @@ def test_help(arguments, capsys):
 def test_help_does_not_wait_for_jax():
     code = "import sys, vrn_jax.cli; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_demo_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.delitem(sys.modules, "vrn_jax.demo.app", raising=False)
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    assert main(["demo", "--no-browser"]) == 1
+    assert 'pip install "vrn-jax[demo]"' in capsys.readouterr().err
+
+
+def test_demo_says_when_the_port_is_taken(capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["demo", "--no-browser", "--port", str(port)]) == 1
+    assert f"cannot listen on 127.0.0.1, port {port}" in capsys.readouterr().err

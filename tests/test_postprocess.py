@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vrn_jax import postprocess
+from vrn_jax.geometry.resample import gaussian_kernels, smooth
 from vrn_jax.postprocess import PostprocessSettings, clean, fill_holes, largest_component
 
 # One compilation serves every mask of a shape.
@@ -189,7 +190,8 @@ def test_smooth(sigma_px):
     expected = scipy.ndimage.gaussian_filter(
         occupancy, (sigma_px, sigma_px, sigma_px / 0.5), mode="constant"
     )
-    smoothed = postprocess.smooth(jnp.asarray(occupancy, jnp.float32), sigma_px, 0.5)
+    kernels = gaussian_kernels(occupancy.shape, sigma_px, 0.5)
+    smoothed = smooth(jnp.asarray(occupancy, jnp.float32), kernels)
     np.testing.assert_allclose(smoothed, expected, atol=2e-6)
 
 
@@ -231,6 +233,24 @@ CASES = {
     "half the resolution": (PostprocessSettings(stride=8), True),
     "smooth": (PostprocessSettings(threshold=0.4, sigma_px=0.7, plane_depth=0.5), True),
 }
+
+
+def test_settings_given_as_arrays_are_those_given_as_settings():
+    logits = soft_logits(3)
+    fixed = PostprocessSettings(threshold=0.4, sigma_px=0.7)
+    expected = clean(logits, settings=fixed)
+    shape = (4 * logits.shape[1], 4 * logits.shape[2], logits.shape[3])
+    given = {
+        "threshold": jnp.float32(0.4),
+        "kernels": gaussian_kernels(shape, 0.7, fixed.plane_depth),
+    }
+    cleaned = clean(logits, settings=PostprocessSettings(), **given)
+    np.testing.assert_array_equal(cleaned.box, expected.box)
+    np.testing.assert_allclose(cleaned.occupancy, expected.occupancy, atol=1e-3)  # float16
+    compiled = clean._cache_size()
+    given["threshold"] = jnp.float32(0.2)
+    clean(logits, settings=PostprocessSettings(), **given)
+    assert clean._cache_size() == compiled
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -1,39 +1,38 @@
 """A photo in, faces out: detection, crop, compiled network and clean-up, mesh."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
+from vrn_jax.batches import Regressed, Started, batches, cut_out
 from vrn_jax.detection import FaceDetector
 from vrn_jax.errors import InputError, NoFaceError
-from vrn_jax.geometry.crop import BOX_SIDE, CropRule, crop_face, quarter_turns
+from vrn_jax.geometry.crop import BOX_SIDE
 from vrn_jax.geometry.face import face_of_box, face_of_landmarks
 from vrn_jax.geometry.isosurface import isosurface
 from vrn_jax.geometry.mesh import OUTER_EYE_METRES, moved, outer_eye_distance
-from vrn_jax.geometry.original_crop import crop_as_original
-from vrn_jax.geometry.transforms import apply_similarity, similarity_scale
+from vrn_jax.geometry.resample import gaussian_kernels
+from vrn_jax.geometry.transforms import similarity_scale
 from vrn_jax.interop.info import WeightsInfo
 from vrn_jax.interop.weights import Weights, load_weights
 from vrn_jax.io.image import Photo, read_photo
 from vrn_jax.models.vrn import VRN
-from vrn_jax.postprocess import Cleaned, PostprocessSettings
-from vrn_jax.programs import cleaned_volumes, network_logits, probabilities
+from vrn_jax.postprocess import Cleaned, PostprocessSettings, clean
+from vrn_jax.programs import cleaned_volumes, network_logits, probabilities, view_logits
 from vrn_jax.reconstruction import Reconstruction
 from vrn_jax.types import Face, FaceCrop, Mesh
 
-__all__ = ["Reconstructor", "Started", "cut_out", "landmarks_on_crop", "load"]
+__all__ = ["Reconstructor", "Regressed", "Started", "load"]
 
 BOX_SIDE_IN_EYE_DISTANCES = 1.54
 """Geometric mean of the landmark box's sides over the outer eye distance, for faces known by their
 box alone: median of 774 near-frontal portraits (standard deviation 0.05)."""
 
-_LARGEST_BATCH = 16
 _BOX_ROUNDING = 32  # voxels; boxes cut out on the device come in few shapes, each compiled once
 
 
@@ -60,14 +59,6 @@ def load(
     )
 
 
-class Started(NamedTuple):
-    """Faces, the photos they are in, and the work under way on the device."""
-
-    faces: Sequence[tuple[UInt8[np.ndarray, "_ _ 3"], Face]]
-    crops: list[FaceCrop]
-    cleaned: list[tuple[Cleaned, int]]  # for each face its batch, and its place in that
-
-
 class Reconstructor:
     """Turns photos into 3D faces. Compiles on first use; threads may share it.
 
@@ -92,10 +83,7 @@ class Reconstructor:
         sigma_px: float | None = None,
         detector: Callable[[np.ndarray], list[Face]] | None = None,
     ):
-        if threshold is not None and not 0 < threshold < 1:
-            raise InputError(f"the threshold lies between 0 and 1, got {threshold}")
-        if sigma_px is not None and not 0 <= sigma_px <= 16:
-            raise InputError(f"smoothing is a sigma of 0 to 16 crop pixels, got {sigma_px}")
+        _check_settings(threshold, sigma_px)
         self.info: WeightsInfo = weights.info
         self._given_detector = detector
         self._variables = jax.device_put(weights.variables)
@@ -111,8 +99,8 @@ class Reconstructor:
         )
 
     @property
-    def postprocessing(self) -> PostprocessSettings:
-        """How volumes are cleaned: what was given, else what the weights say."""
+    def settings(self) -> PostprocessSettings:
+        """How volumes are cleaned unless something else is asked for."""
         return self._settings
 
     @cached_property
@@ -167,31 +155,57 @@ class Reconstructor:
         return faces
 
     def start(self, faces: Sequence[tuple[UInt8[np.ndarray, "_ _ 3"], Face]]) -> Started:
-        """Cuts faces out of their photos and sets network and clean-up going, without waiting.
-
-        On a CPU the faces go one by one: together they are no faster, and take more memory. Else
-        they go in batches padded to 1, 4 or 16, so that few shapes are ever compiled.
-        """
+        """Cuts faces out of their photos and sets network and clean-up going, without waiting."""
         crops = [cut_out(pixels, face, self.info.crop) for pixels, face in faces]
-        largest = 1 if jax.default_backend() == "cpu" else _LARGEST_BATCH
         cleaned = []
-        for first in range(0, len(faces), largest):
-            count = min(largest, len(faces) - first)
-            size = next(size for size in (1, 4, _LARGEST_BATCH) if size >= count)
-            padded = [first + min(i, count - 1) for i in range(size)]
-            batch = self._clean([faces[i][1] for i in padded], [crops[i] for i in padded])
+        for images, points, count in self._batches(faces, crops):
+            program = (self._model, self.info, self._settings, self._mirror, self._variables)
+            batch = cleaned_volumes(*program, images, points)
             cleaned += [(batch, i) for i in range(count)]
         return Started(faces, crops, cleaned)
 
-    def _clean(self, faces: list[Face], crops: list[FaceCrop]) -> Cleaned:
-        points = None
-        if self.info.model.task == "guided":
-            on_crops = [landmarks_on_crop(*pair) for pair in zip(faces, crops, strict=True)]
-            points = jnp.asarray(np.stack(on_crops))
-        images = jnp.asarray(np.stack([crop.image for crop in crops]))
-        return cleaned_volumes(
-            self._model, self.info, self._settings, self._mirror, self._variables, images, points
+    def _batches(
+        self, faces: Sequence[tuple[np.ndarray, Face]], crops: list[FaceCrop]
+    ) -> Iterator[tuple[Array, Array | None, int]]:
+        guided = self.info.model.task == "guided"
+        return batches([face for _, face in faces], crops, guided=guided)
+
+    def regress(self, faces: Sequence[tuple[UInt8[np.ndarray, "_ _ 3"], Face]]) -> list[Regressed]:
+        """Runs the network alone on faces of photos, in batches as `start` does, and waits."""
+        crops = [cut_out(pixels, face, self.info.crop) for pixels, face in faces]
+        logits: list[tuple[np.ndarray, ...]] = []
+        for images, points, count in self._batches(faces, crops):
+            program = (self._model, self.info, self._mirror, self._variables)
+            views = jax.device_get(view_logits(*program, images, points))
+            logits += [tuple(view[i] for view in views) for i in range(count)]
+        return [
+            Regressed(*pair, crop, views)
+            for pair, crop, views in zip(faces, crops, logits, strict=True)
+        ]
+
+    def clean(
+        self, regressed: Regressed, *, threshold: float | None = None, sigma_px: float | None = None
+    ) -> Started:
+        """Sets the clean-up going, with these settings in place of the reconstructor's.
+
+        Other settings compile nothing anew, and the network does not run again.
+
+        Raises:
+            InputError: if a setting is out of its range.
+        """
+        _check_settings(threshold, sigma_px)
+        level = self._settings.threshold if threshold is None else threshold
+        sigma_px = self._settings.sigma_px if sigma_px is None else sigma_px
+        logits, *mirrored = (jnp.asarray(view)[None] for view in regressed.logits)
+        cleaned = clean(
+            logits,
+            *mirrored,
+            settings=self._settings,
+            threshold=jnp.float32(level),
+            kernels=gaussian_kernels(self.info.grid.shape, sigma_px, self._settings.plane_depth),
         )
+        faces = [(regressed.photo, regressed.face)]
+        return Started(faces, [regressed.crop], [(cleaned, 0)], threshold)
 
     def finish(self, started: Started, indices: Sequence[int]) -> list[Reconstruction]:
         """Waits for the device, and meshes these faces on the host.
@@ -214,12 +228,13 @@ class Reconstructor:
     def _finish(self, started: Started, index: int) -> Reconstruction:
         (pixels, face), crop = started.faces[index], started.crops[index]
         cleaned, place = started.cleaned[index]
+        threshold = self._settings.threshold if started.threshold is None else started.threshold
         photo_from_crop = np.linalg.inv(crop.crop_from_photo)
         eye_distance = BOX_SIDE / BOX_SIDE_IN_EYE_DISTANCES * similarity_scale(photo_from_crop)
         if face.landmarks is not None and face.landmarks.shape[1] == 3:
             eye_distance = outer_eye_distance(face.landmarks)
         return Reconstruction(
-            mesh=moved(self._surface(cleaned, place), photo_from_crop, "photo"),
+            mesh=moved(self._surface(cleaned, place, threshold), photo_from_crop, "photo"),
             occupancy=cleaned.occupancy[place],
             crop=crop,
             landmarks=face.landmarks,
@@ -255,7 +270,7 @@ class Reconstructor:
         logits = network_logits(self._model, self.info, self._variables, crops, points)
         return probabilities(logits, self.info, stride)
 
-    def _surface(self, cleaned: Cleaned, index: int) -> Mesh:
+    def _surface(self, cleaned: Cleaned, index: int, threshold: float) -> Mesh:
         """Fetches the occupied box, and no more, from the device and meshes it."""
         low, high = np.asarray(cleaned.box[index]).T
         low = low // _BOX_ROUNDING * _BOX_ROUNDING
@@ -263,38 +278,21 @@ class Reconstructor:
         region = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
         if (high == 0).any():
             raise InputError(
-                f"nothing in this crop is occupied at the threshold {self._settings.threshold}; "
+                f"nothing in this crop is occupied at the threshold {threshold}; "
                 "lower the threshold, or check that box or landmarks are on a face"
             )
         occupied = np.asarray(cleaned.occupancy[(index, *region)])
         return isosurface(
             occupied,
             self.info.grid,
-            threshold=self._settings.threshold,
+            threshold=threshold,
             corner=low,
             has_cavities=not self._settings.solid,
         )
 
 
-def cut_out(pixels: UInt8[np.ndarray, "_ _ 3"], face: Face, rule: CropRule) -> FaceCrop:
-    """What the network sees of a face, by the rule of its weights.
-
-    Raises:
-        InputError: if the face's box is impossible or outside of the photo.
-    """
-    if rule != "box":
-        return crop_as_original(pixels, face.box, face.landmarks, rule)
-    # Landmarks know best how a face lies, whatever a user's own detector has filled in.
-    turns = face.quarter_turns if face.landmarks is None else quarter_turns(face.landmarks)
-    return crop_face(pixels, face.box, turns)
-
-
-def landmarks_on_crop(face: Face, crop: FaceCrop) -> Float[np.ndarray, "68 2"]:
-    """A face's landmarks in crop pixels, as a guided network takes them.
-
-    Raises:
-        InputError: if there are none.
-    """
-    if face.landmarks is None:
-        raise InputError("these weights are of a guided network, which needs landmarks; got a box")
-    return apply_similarity(crop.crop_from_photo, face.landmarks[:, :2]).astype(np.float32)
+def _check_settings(threshold: float | None, sigma_px: float | None) -> None:
+    if threshold is not None and not 0 < threshold < 1:
+        raise InputError(f"the threshold lies between 0 and 1, got {threshold}")
+    if sigma_px is not None and not 0 <= sigma_px <= 16:
+        raise InputError(f"smoothing is a sigma of 0 to 16 crop pixels, got {sigma_px}")

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -33,7 +33,10 @@ __all__ = [
     "Kind",
     "OutputSettings",
     "depth_map",
+    "extras",
+    "in_frame",
     "normal_map",
+    "numbers",
     "save",
     "write_faces",
     "write_outputs",
@@ -137,7 +140,7 @@ def write_outputs(face: Reconstruction, stem: Path, settings: OutputSettings) ->
         path = stem.with_name(stem.name + _suffix(kind))
         if kind in MESH_KINDS:
             frame = "metres" if kind == "glb" else settings.frame
-            write_mesh(path, _in_frame(textured, face, frame), extras=_extras(face))
+            write_mesh(path, in_frame(textured, face, frame), extras=extras(face))
         elif kind == "raw":
             write_raw(path, np.asarray(face.occupancy))
         elif kind == "npz":
@@ -190,7 +193,8 @@ def _suffix(kind: Kind) -> str:
     return f".{kind}.png" if kind in _PICTURE_KINDS else f".{kind}"
 
 
-def _in_frame(mesh: Mesh, face: Reconstruction, frame: Frame) -> Mesh:
+def in_frame(mesh: Mesh, face: Reconstruction, frame: Frame) -> Mesh:
+    """A mesh of the face, in photo pixels, as files in that frame have it."""
     if frame == "photo":
         return mesh
     # The crop shows faces upright that lie in their photo, so a mesh in metres stands upright too.
@@ -200,7 +204,8 @@ def _in_frame(mesh: Mesh, face: Reconstruction, frame: Frame) -> Mesh:
     return in_metres(on_crop, face.metres_per_pixel / similarity_scale(face.crop.crop_from_photo))
 
 
-def _extras(face: Reconstruction) -> dict[str, str | float]:
+def extras(face: Reconstruction) -> dict[str, str | float]:
+    """What a GLB file says of its origin."""
     return {
         "generator": "vrn_jax",
         "weights": face.weights.name,
@@ -221,11 +226,12 @@ def _write_npz(path: Path, face: Reconstruction) -> None:
         )
 
 
-def _write_json(path: Path, face: Reconstruction, mesh: Mesh) -> None:
+def numbers(face: Reconstruction, mesh: Mesh) -> dict[str, Any]:
+    """What the JSON file of a face holds; `mesh` is the one that is written."""
     pose = None
     if face.landmarks is not None and face.landmarks.shape[1] == 3:
         pose = head_pose(face.landmarks)._asdict()
-    numbers = {
+    return {
         "frame": "photo pixels: x right, y down, z towards the viewer; integers are pixel centres",
         "photo_size": {"width": face.photo.shape[1], "height": face.photo.shape[0]},
         "box": dict(zip(("left", "top", "right", "bottom"), face.box.tolist(), strict=True)),
@@ -236,8 +242,11 @@ def _write_json(path: Path, face: Reconstruction, mesh: Mesh) -> None:
         "mesh": {"vertices": len(mesh.vertices), "faces": len(mesh.faces)},
         "weights": dataclasses.asdict(face.weights),
     }
+
+
+def _write_json(path: Path, face: Reconstruction, mesh: Mesh) -> None:
     with writing(path) as partial:
-        partial.write_text(json.dumps(numbers, indent=1), encoding="utf-8")
+        partial.write_text(json.dumps(numbers(face, mesh), indent=1), encoding="utf-8")
 
 
 def _write_depth(path: Path, depth: Float[np.ndarray, "h w"]) -> None:

@@ -18,12 +18,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Float16, Float32, Int32, UInt32
 
 from vrn_jax.config import Upsampling
-from vrn_jax.geometry.resample import smooth, upsample
+from vrn_jax.geometry.resample import Kernels, gaussian_kernels, smooth, upsample
 
 __all__ = [
     "Cleaned",
@@ -32,7 +31,6 @@ __all__ = [
     "clean",
     "fill_holes",
     "largest_component",
-    "smooth",
 ]
 
 Mask = Bool[Array, "h w d"]
@@ -86,21 +84,29 @@ def clean(
     mirrored_logits: Float[Array, "b h w d"] | None = None,
     *,
     settings: PostprocessSettings,
+    threshold: Float[Array, ""] | None = None,
+    kernels: Kernels | None = None,
 ) -> Cleaned:
     """Turns the network's logits into clean solids of the crop's size.
 
     Enlarges, takes the sigmoid, smooths, keeps the largest component and fills its cavities.
     `mirrored_logits` are those of the crop flipped left to right: they are flipped back, and the
-    two volumes of probabilities averaged.
+    two volumes of probabilities averaged. `threshold`, and the `kernels` of
+    `geometry.resample.gaussian_kernels`, go before what `settings` say; other values of them
+    compile nothing anew.
     """
+    level = settings.threshold if threshold is None else threshold
 
     def one(pair: tuple[Array, Array | None]) -> Cleaned:
         occupancy = _probabilities(*pair, settings)
-        if settings.sigma_px > 0:
-            occupancy = smooth(occupancy, settings.sigma_px, settings.plane_depth)
+        if kernels is not None:
+            occupancy = smooth(occupancy, kernels)
+        elif settings.sigma_px > 0:
+            fixed = gaussian_kernels(occupancy.shape, settings.sigma_px, settings.plane_depth)
+            occupancy = smooth(occupancy, fixed)
         if not settings.solid:
-            return Cleaned(occupancy, bounding_box(occupancy > settings.threshold))
-        return _keep_solid(occupancy, settings.threshold)
+            return Cleaned(occupancy, bounding_box(occupancy > level))
+        return _keep_solid(occupancy, level)
 
     # Not a vmap: there, every loop runs until the slowest volume is done, and both sides of every
     # condition are computed.
@@ -120,7 +126,7 @@ def _probabilities(
     return (occupancy + enlarged(mirrored[:, ::-1])) / 2
 
 
-def _keep_solid(occupancy: Float32[Array, "h w d"], threshold: float) -> Cleaned:
+def _keep_solid(occupancy: Float32[Array, "h w d"], threshold: float | Float[Array, ""]) -> Cleaned:
     # What the host will see decides, so round first. XLA may skip a cast there and back, not this.
     occupancy = lax.reduce_precision(occupancy, exponent_bits=5, mantissa_bits=10)
     above = occupancy > threshold
@@ -129,7 +135,7 @@ def _keep_solid(occupancy: Float32[Array, "h w d"], threshold: float) -> Cleaned
     # Specks become 0 and cavities 1. Specks share no side with the component and cavities none with
     # the outside, so every edge that the surface crosses keeps its two values; only what lies *at*
     # the threshold is lowered a trifle, so that to be outside is to be below.
-    below = float(np.nextafter(np.float16(threshold), np.float16(0)))
+    below = jnp.nextafter(jnp.float16(threshold), jnp.float16(0)).astype(jnp.float32)
     outside = jnp.where(above, 0, jnp.minimum(occupancy, below))
     kept = jnp.where(component, occupancy, jnp.where(solid, 1, outside))
     return Cleaned(kept.astype(jnp.float16), bounding_box(solid))

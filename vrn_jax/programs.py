@@ -14,7 +14,13 @@ from vrn_jax.models.guidance import landmark_channels, mirrored_landmarks
 from vrn_jax.models.vrn import VRN, Logits
 from vrn_jax.postprocess import Cleaned, PostprocessSettings, clean
 
-__all__ = ["cleaned_volumes", "network_input", "network_logits", "probabilities"]
+__all__ = [
+    "cleaned_volumes",
+    "network_input",
+    "network_logits",
+    "probabilities",
+    "view_logits",
+]
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -55,6 +61,23 @@ def probabilities(
     return jax.nn.sigmoid(enlarged)
 
 
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def view_logits(
+    model: VRN,
+    info: WeightsInfo,
+    mirror: bool,
+    variables: dict,
+    crops: UInt8[Array, "b height width 3"],
+    landmarks: Float[Array, "b l 2"] | None,
+) -> tuple[Float[Array, "b h w d"], ...]:
+    """Logits of the crops and, to `mirror`, of the crops flipped left to right."""
+    logits = network_logits(model, info, variables, crops, landmarks)
+    if not mirror:
+        return (logits,)
+    flipped = None if landmarks is None else mirrored_landmarks(landmarks, crops.shape[2])
+    return logits, network_logits(model, info, variables, crops[:, :, ::-1], flipped)
+
+
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def cleaned_volumes(
     model: VRN,
@@ -66,9 +89,4 @@ def cleaned_volumes(
     landmarks: Float[Array, "b l 2"] | None,
 ) -> Cleaned:
     """Network and clean-up in one compiled program."""
-    logits = network_logits(model, info, variables, crops, landmarks)
-    mirrored = None
-    if mirror:
-        flipped = None if landmarks is None else mirrored_landmarks(landmarks, crops.shape[2])
-        mirrored = network_logits(model, info, variables, crops[:, :, ::-1], flipped)
-    return clean(logits, mirrored_logits=mirrored, settings=settings)
+    return clean(*view_logits(model, info, mirror, variables, crops, landmarks), settings=settings)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 __all__ = [
     "data_table",
+    "demo_table",
     "faces_table",
     "inference_table",
     "parity_table",
@@ -224,12 +225,40 @@ def video_table(numbers: dict) -> str:
     return "\n".join([*lines, "", _provenance(numbers)])
 
 
+def demo_table(numbers: dict) -> str:
+    """Markdown of what `bench.demo.measure_demo` returned."""
+    rounds = numbers["rounds"]
+    lines = ["| round | answers by status | meshes/s | p50 | p95 |", "|---|---|---|---|---|"]
+    for i, one in enumerate(rounds, 1):
+        answers = ", ".join(f"{n} x {status}" for status, n in one["answers_by_status"].items())
+        times = f"{one['p50_seconds']:.1f} s | {one['p95_seconds']:.1f} s"
+        lines.append(f"| {i} | {answers} | {one['meshes_per_second']:.2f} | {times} |")
+    ratios = ", ".join(f"{ratio:.2f}" for ratio in numbers["throughput_ratios"])
+    lines += [
+        "",
+        f"{numbers['clients']} clients, rounds of {numbers['round_seconds']:g} s. Throughput over "
+        f"the bare reconstructor's: **{numbers['throughput_ratio']:.2f}** (median of {ratios}). "
+        f"Memory of the server: {numbers['memory_growth_mb']:+.0f} MB. From nothing to the first "
+        f"mesh {numbers['cold_start_to_first_mesh_seconds']:.1f} s, a photo then "
+        f"{numbers['warm_photo_seconds']:.2f} s.",
+    ]
+    return "\n".join([*lines, "", _provenance(numbers)])
+
+
 def _provenance(numbers: dict) -> str:
     packages = ", ".join(f"{name} {v}" for name, v in numbers["packages"].items() if v)
     return (
         f"`{numbers['command']}`, {numbers['date']}, commit {numbers['commit']}; "
         f"{numbers['machine']}; Python {numbers['python']}, {packages}."
     )
+
+
+_TABLES = {
+    "demo": demo_table,
+    "faces": faces_table,
+    "inference": inference_table,
+    "parity": parity_table,
+}
 
 
 def with_tables(text: str, folder: Path) -> str:
@@ -249,6 +278,7 @@ def with_tables(text: str, folder: Path) -> str:
 
 _TABLES = {
     "data": data_table,
+    "demo": demo_table,
     "faces": faces_table,
     "inference": inference_table,
     "parity": parity_table,

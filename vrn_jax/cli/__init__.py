@@ -17,6 +17,7 @@ from vrn_jax.cli.bench import Bench, bench
 from vrn_jax.cli.compare import Compare, compare
 from vrn_jax.cli.convert import Convert, convert
 from vrn_jax.cli.data import Data, data
+from vrn_jax.cli.demo import Demo, demo
 from vrn_jax.cli.export import Export, export
 from vrn_jax.cli.reconstruct import Reconstruct, reconstruct
 from vrn_jax.cli.render import Render, render
@@ -30,6 +31,7 @@ _COMMANDS = {
     "reconstruct": Reconstruct,
     "video": Video,
     "render": Render,
+    "demo": Demo,
     "train": Train,
     "data": Data,
     "convert": Convert,
@@ -41,6 +43,7 @@ _ACTIONS: dict[type, Callable[[Any], int]] = {
     Reconstruct: reconstruct,
     Video: video,
     Render: render,
+    Demo: demo,
     Train: train,
     Data: data,
     Convert: convert,

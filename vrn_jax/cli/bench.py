@@ -121,6 +121,20 @@ class BenchScaling:
 
 
 @dataclass(frozen=True)
+class BenchDemo:
+    """Load the web app with many clients, beside the bare reconstructor on the same photo."""
+
+    clients: int = 64
+    """Clients at once."""
+    seconds: float = 60.0
+    """How long a round takes."""
+    rounds: int = 3
+    """How many rounds; the median counts."""
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """JSON file to write; without one the numbers are printed."""
+
+
+@dataclass(frozen=True)
 class BenchTables:
     """Rewrite the tables of documents from the JSON files of earlier benches."""
 
@@ -130,6 +144,7 @@ class BenchTables:
         Path("docs/video.md"),
         Path("docs/data.md"),
         Path("docs/training.md"),
+        Path("docs/demo.md"),
     )
     """Markdown files with marked tables."""
     numbers: Path = Path("docs/bench")
@@ -148,6 +163,7 @@ class Bench:
         | Annotated[BenchVideo, tyro.conf.subcommand("video")]
         | Annotated[BenchData, tyro.conf.subcommand("data")]
         | Annotated[BenchScaling, tyro.conf.subcommand("scaling")]
+        | Annotated[BenchDemo, tyro.conf.subcommand("demo")]
         | Annotated[BenchTables, tyro.conf.subcommand("tables")]
     )
 
@@ -189,6 +205,12 @@ def bench(command: Bench) -> int:
         from vrn_jax.bench.scaling import measure_scaling
 
         numbers = measure_scaling(options.preset, options.topologies, options.images_a_device)
+    elif isinstance(options, BenchDemo):
+        from vrn_jax.bench.demo import measure_demo
+
+        numbers = measure_demo(
+            astronaut(), clients=options.clients, seconds=options.seconds, rounds=options.rounds
+        )
     else:
         from vrn_jax.bench.detection import measure_recall
 

@@ -86,8 +86,9 @@ def _crops(weights: "Weights", photos: tuple[Path, ...]) -> "tuple[np.ndarray, n
     """The largest face of every photo, and its landmarks for a guided network."""
     import numpy as np
 
+    from vrn_jax.batches import cut_out, landmarks_on_crop
     from vrn_jax.detection import FaceDetector
-    from vrn_jax.inference import Reconstructor, cut_out, landmarks_on_crop
+    from vrn_jax.inference import Reconstructor
     from vrn_jax.io.image import read_photo
 
     with without_info_lines():

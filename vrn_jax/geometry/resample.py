@@ -4,6 +4,8 @@ The network works at a quarter of the crop's size. Losses and post-processing en
 this one function, so that both see the same volume.
 """
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -11,7 +13,12 @@ from jaxtyping import Array, Float, Float32
 
 from vrn_jax.config import Upsampling
 
-__all__ = ["smooth", "upsample"]
+__all__ = ["Kernels", "gaussian_kernels", "smooth", "upsample"]
+
+Kernels = tuple[
+    Float32[Any, "height height"], Float32[Any, "width width"], Float32[Any, "depth depth"]
+]
+"""Matrices that blur a volume along its rows, columns and planes."""
 
 
 def upsample(
@@ -50,21 +57,31 @@ def _interpolation_matrix(
     return np.maximum(1.0 - distance, 0.0)
 
 
-def smooth(
-    occupancy: Float[Array, "h w d"], sigma_px: float, plane_depth: float
-) -> Float32[Array, "h w d"]:
-    """Blurs by a Gaussian of `sigma_px` > 0 crop pixels, cut off at 4 sigma; zero outside.
-
-    A plane is `plane_depth` pixels deep, so the Gaussian is round in space, not in voxels.
-    """
-    h, w, d = occupancy.shape
-    rows, columns = _gaussian_matrix(h, sigma_px), _gaussian_matrix(w, sigma_px)
-    planes = _gaussian_matrix(d, sigma_px / plane_depth)
+def smooth(occupancy: Float[Array, "h w d"], kernels: Kernels) -> Float32[Array, "h w d"]:
+    """Blurs a volume by `gaussian_kernels`; it is zero outside."""
     volume, full = occupancy.astype(jnp.float32), lax.Precision.HIGHEST
-    return jnp.einsum("Hh,Ww,Dd,hwd->HWD", rows, columns, planes, volume, precision=full)
+    return jnp.einsum("Hh,Ww,Dd,hwd->HWD", *kernels, volume, precision=full)
+
+
+def gaussian_kernels(
+    shape: tuple[int, ...], sigma_px: float, plane_depth: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`Kernels` of a Gaussian of `sigma_px` crop pixels, cut off at 4 sigma, for volumes [h w d].
+
+    A plane is `plane_depth` pixels deep, so the Gaussian is round in space, not in voxels. With a
+    `sigma_px` of 0 they change nothing.
+    """
+    rows, columns, planes = shape
+    return (
+        _gaussian_matrix(rows, sigma_px),
+        _gaussian_matrix(columns, sigma_px),
+        _gaussian_matrix(planes, sigma_px / plane_depth),
+    )
 
 
 def _gaussian_matrix(size: int, sigma: float) -> Float32[np.ndarray, "size size"]:
+    if sigma == 0:
+        return np.eye(size, dtype=np.float32)
     radius = int(4 * sigma + 0.5)  # the cut-off of scipy.ndimage
     offset = np.arange(size)[:, None] - np.arange(size)
     band = np.where(np.abs(offset) <= radius, np.exp(-0.5 * (offset / sigma) ** 2), 0.0)

@@ -4,6 +4,7 @@ Files are right-handed with y up and z towards the viewer, whatever the frame: a
 gets its y and its winding turned over on the way out, so that it stands upright in any viewer.
 """
 
+import io
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from vrn_jax.geometry.texture import look_up
 from vrn_jax.io.atomic import writing
 from vrn_jax.types import Mesh
 
-__all__ = ["MESH_SUFFIXES", "read_mesh", "write_mesh"]
+__all__ = ["MESH_SUFFIXES", "mesh_files", "read_mesh", "write_mesh"]
 
 MESH_SUFFIXES = (".glb", ".obj", ".ply", ".stl")
 
@@ -66,67 +67,75 @@ def read_mesh(path: str | os.PathLike[str]) -> Mesh:
 def write_mesh(
     path: str | os.PathLike[str], mesh: Mesh, *, extras: dict[str, str | float] | None = None
 ) -> None:
-    """Writes a mesh in the format of the suffix, at once or not at all.
+    """Writes a mesh in the format of the suffix, at once or not at all; see `mesh_files`.
+
+    Raises:
+        InputError: if the suffix is unknown, or a GLB is to be written in pixels.
+        OSError: if the file cannot be written.
+    """
+    for name, data in mesh_files(Path(path).name, mesh, extras=extras).items():
+        with writing(Path(path).with_name(name)) as partial:
+            partial.write_bytes(data)
+
+
+def mesh_files(
+    name: str, mesh: Mesh, *, extras: dict[str, str | float] | None = None
+) -> dict[str, bytes]:
+    """A mesh in the format of the suffix of `name`: names of files, and what is in them.
 
     - ``.glb``: metres only, with the texture. `extras` go into the scene, for programs that look.
-    - ``.obj``: with ``.mtl`` and ``.jpg`` of the same name for the texture.
+    - ``.obj``: with ``.mtl`` and ``.jpg`` of the same name for the texture. The OBJ comes last: who
+      sees the OBJ sees all of it.
     - ``.ply``: with a colour at each vertex.
     - ``.stl``: the shape alone.
 
     Raises:
-        InputError: if the suffix is none of these, or a GLB is to be written in pixels.
-        OSError: if the file cannot be written.
+        InputError: if the suffix is none of these, or a GLB is asked for in pixels.
     """
-    path = Path(path)
-    suffix = path.suffix.lower()
+    suffix = Path(name).suffix.lower()
     if suffix not in MESH_SUFFIXES:
-        raise InputError(f"{path} ends in none of {', '.join(MESH_SUFFIXES)}")
+        raise InputError(f"{name} ends in none of {', '.join(MESH_SUFFIXES)}")
     if suffix == ".glb" and mesh.frame != "metres":
         raise InputError(f"GLB files are in metres, got a mesh in {mesh.frame}; see in_metres")
     if mesh.frame != "metres":
         mesh = y_flipped(mesh)
     if suffix == ".glb":
-        _write_glb(path, mesh, extras or {})
-    elif suffix == ".obj":
-        _write_obj(path, mesh)
-    else:
-        colours = None if mesh.texture is None else _vertex_colours(mesh)
-        plain = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_colors=colours, process=False)
-        with writing(path) as partial:
-            plain.export(partial, file_type=suffix[1:])
+        return {name: _glb(mesh, extras or {})}
+    if suffix == ".obj":
+        return _obj(name, mesh)
+    colours = None if mesh.texture is None else _vertex_colours(mesh)
+    plain = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_colors=colours, process=False)
+    data = plain.export(file_type=suffix[1:])
+    assert isinstance(data, bytes)
+    return {name: data}
 
 
-def _write_glb(path: Path, mesh: Mesh, extras: dict[str, str | float]) -> None:
+def _glb(mesh: Mesh, extras: dict[str, str | float]) -> bytes:
     material = PBRMaterial(name="photo", metallicFactor=0.0, roughnessFactor=0.9)
     if mesh.texture is not None:
         material.baseColorTexture = Image.fromarray(mesh.texture)
     scene = trimesh.Scene(metadata=dict(extras))
     scene.add_geometry(_textured(mesh, material), geom_name="face", node_name="face")
-    with writing(path) as partial:
-        partial.write_bytes(export_glb(scene, include_normals=True))
+    return export_glb(scene, include_normals=True)
 
 
-def _write_obj(path: Path, mesh: Mesh) -> None:
-    """The texture goes first and the OBJ last: who sees the OBJ sees all of it."""
+def _obj(name: str, mesh: Mesh) -> dict[str, bytes]:
     if mesh.uv is None or mesh.texture is None:
-        with writing(path) as partial:
-            text = export_obj(trimesh.Trimesh(mesh.vertices, mesh.faces, process=False))
-            partial.write_text(text, encoding="utf-8")
-        return
-    picture, library = path.with_suffix(".jpg"), path.with_suffix(".mtl")
-    with writing(picture) as partial:
-        Image.fromarray(mesh.texture).save(partial, format="JPEG", quality=95)
-    with writing(library) as partial:
-        partial.write_text(
-            f"newmtl photo\nKa 1 1 1\nKd 1 1 1\nKs 0 0 0\nillum 1\nmap_Kd {picture.name}\n",
-            encoding="utf-8",
-        )
+        return {
+            name: export_obj(trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)).encode()
+        }
+    picture, library = (Path(name).with_suffix(suffix).name for suffix in (".jpg", ".mtl"))
+    jpeg = io.BytesIO()
+    Image.fromarray(mesh.texture).save(jpeg, format="JPEG", quality=95)
+    material = f"newmtl photo\nKa 1 1 1\nKd 1 1 1\nKs 0 0 0\nillum 1\nmap_Kd {picture}\n"
     text = export_obj(
         _textured(mesh, SimpleMaterial(name="photo")), include_normals=True, write_texture=False
     )
-    header = f"mtllib {library.name}\nusemtl photo\n"
-    with writing(path) as partial:
-        partial.write_text(header + text, encoding="utf-8")
+    return {
+        picture: jpeg.getvalue(),
+        library: material.encode(),
+        name: f"mtllib {library}\nusemtl photo\n{text}".encode(),
+    }
 
 
 def _textured(mesh: Mesh, material) -> trimesh.Trimesh:

@@ -14,9 +14,10 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
+from vrn_jax.batches import cut_out, landmarks_on_crop
 from vrn_jax.detection import FaceTracker
 from vrn_jax.errors import InputError
-from vrn_jax.inference import Reconstructor, cut_out, landmarks_on_crop
+from vrn_jax.inference import Reconstructor
 from vrn_jax.io.video import Frame
 from vrn_jax.types import Face, FaceCrop, Mesh
 from vrn_jax.video.stabilize import Stabilizer
@@ -135,7 +136,7 @@ class ShapeMaker:
             if self.smooth:
                 occupancy = self._stabilizers[found.number].volume(occupancy, found.weight)
             grid = self.reconstructor.info.grid
-            threshold = self.reconstructor.postprocessing.threshold
+            threshold = self.reconstructor.settings.threshold
             mesh = coarse_mesh(occupancy, grid, threshold)
         if mesh is None:
             return None

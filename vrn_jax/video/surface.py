@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, UInt8
 
 from vrn_jax.geometry.grid import VolumeGrid
 from vrn_jax.geometry.isosurface import isosurface
-from vrn_jax.geometry.resample import smooth
+from vrn_jax.geometry.resample import gaussian_kernels, smooth
 from vrn_jax.inference import Reconstructor
 from vrn_jax.types import Mesh
 
@@ -32,7 +32,7 @@ def coarse_volumes(
 ) -> Float[Array, "b h w d"]:
     """Smoothed probabilities at every `STEP`, set going on the device without waiting."""
     fine = reconstructor.volumes(crops, landmarks, stride=STEP[0])
-    sigma = max(reconstructor.postprocessing.sigma_px, _LEAST_SIGMA_PX)
+    sigma = max(reconstructor.settings.sigma_px, _LEAST_SIGMA_PX)
     return _thinned(fine, sigma / STEP[0], reconstructor.info.grid.plane_depth)
 
 
@@ -61,4 +61,5 @@ def _thinned(
     volumes: Float[Array, "b h w d"], sigma: float, plane_depth: float
 ) -> Float[Array, "b h w e"]:
     thin = volumes[..., :: STEP[2]]
-    return jax.vmap(lambda one: smooth(one, sigma, plane_depth * STEP[2] / STEP[0]))(thin)
+    kernels = gaussian_kernels(thin.shape[1:], sigma, plane_depth * STEP[2] / STEP[0])
+    return jax.vmap(lambda one: smooth(one, kernels))(thin)
