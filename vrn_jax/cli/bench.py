@@ -1,9 +1,10 @@
 """`vrn bench`: speed and recall as JSON, and the tables made of it."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -14,28 +15,29 @@ from vrn_jax.errors import InputError
 __all__ = ["Bench", "bench"]
 
 
-@dataclass(frozen=True)
-class BenchInference:
-    """Time every part of reconstructing the portrait that comes with scikit-image, beside peers."""
-
+@dataclass(frozen=True, kw_only=True)
+class _Measured:
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """JSON file to write; without one the numbers are printed."""
 
 
 @dataclass(frozen=True)
-class BenchDetection:
+class BenchInference(_Measured):
+    """Time every part of reconstructing the portrait that comes with scikit-image, beside peers."""
+
+
+@dataclass(frozen=True)
+class BenchDetection(_Measured):
     """Measure how many faces are found when photos are turned, shrunk, cut, covered or blurred."""
 
     folder: tyro.conf.Positional[Path]
     """Photos with one face each."""
     limit: int | None = None
     """Use so many of them, evenly spread."""
-    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    """JSON file to write; without one the numbers are printed."""
 
 
 @dataclass(frozen=True)
-class BenchFaces:
+class BenchFaces(_Measured):
     """Measure made faces: speed, how much they differ, and what the detector makes of them."""
 
     head: Path | None = None
@@ -50,12 +52,10 @@ class BenchFaces:
     """How many one program makes when speed is measured. Default: 1 on a CPU, else 64."""
     faces: FaceSettings = field(default_factory=FaceSettings)
     """How faces vary."""
-    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    """JSON file to write; without one the numbers are printed."""
 
 
 @dataclass(frozen=True)
-class BenchTrain:
+class BenchTrain(_Measured):
     """Measure training: compilation, images/s, the share of making faces, and PyTorch beside it."""
 
     preset: tyro.conf.Positional[Path]
@@ -68,12 +68,10 @@ class BenchTrain:
     """Steps to time; the median counts."""
     torch: bool = True
     """Train the same graph in PyTorch too, if it is installed."""
-    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    """JSON file to write; without one the numbers are printed."""
 
 
 @dataclass(frozen=True)
-class BenchVideo:
+class BenchVideo(_Measured):
     """Measure `vrn video` on a made clip of a talking head: speed by part, trembling, lag."""
 
     head: Path | None = None
@@ -84,12 +82,10 @@ class BenchVideo:
     """Of the talking clip; half as many of the one where nothing moves."""
     number: int = 0
     """Which made person."""
-    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    """JSON file to write; without one the numbers are printed."""
 
 
 @dataclass(frozen=True)
-class BenchData:
+class BenchData(_Measured):
     """Measure how fast a prepared data set is read, cropped and voxelised."""
 
     dataset: tyro.conf.Positional[Path]
@@ -102,12 +98,10 @@ class BenchData:
     """Samples of a batch."""
     step_seconds: float | None = None
     """What a train step of such a batch takes on this machine."""
-    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    """JSON file to write; without one the numbers are printed."""
 
 
 @dataclass(frozen=True)
-class BenchScaling:
+class BenchScaling(_Measured):
     """Time steps on simulated devices and processes, and count what pods would exchange."""
 
     preset: tyro.conf.Positional[Path]
@@ -116,12 +110,10 @@ class BenchScaling:
     """Slices to compile for; `pip install libtpu`."""
     images_a_device: int = 64
     """On these slices."""
-    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    """JSON file to write; without one the numbers are printed."""
 
 
 @dataclass(frozen=True)
-class BenchDemo:
+class BenchDemo(_Measured):
     """Load the web app with many clients, beside the bare reconstructor on the same photo."""
 
     clients: int = 64
@@ -130,8 +122,6 @@ class BenchDemo:
     """How long a round takes."""
     rounds: int = 3
     """How many rounds; the median counts."""
-    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    """JSON file to write; without one the numbers are printed."""
 
 
 @dataclass(frozen=True)
@@ -174,54 +164,63 @@ def bench(command: Bench) -> int:
 
     options = command.what
     if isinstance(options, BenchTables):
-        from vrn_jax.bench.tables import with_tables
-
-        for document in options.documents:
-            text = with_tables(document.read_text(encoding="utf-8"), options.numbers)
-            with writing(document) as partial:
-                partial.write_text(text, encoding="utf-8")
-        return 0
-    if isinstance(options, BenchInference):
-        from vrn_jax.bench.inference import measure_inference
-
-        numbers = measure_inference(astronaut())
-    elif isinstance(options, BenchFaces):
-        numbers = _measure_faces(options)
-    elif isinstance(options, BenchTrain):
-        numbers = _measure_training(options)
-    elif isinstance(options, BenchVideo):
-        numbers = _measure_video(options)
-    elif isinstance(options, BenchData):
-        from vrn_jax.bench.data import measure_data
-
-        numbers = measure_data(
-            options.dataset,
-            options.bfm,
-            split=options.split,
-            batch_size=options.batch,
-            step_seconds=options.step_seconds,
-        )
-    elif isinstance(options, BenchScaling):
-        from vrn_jax.bench.scaling import measure_scaling
-
-        numbers = measure_scaling(options.preset, options.topologies, options.images_a_device)
-    elif isinstance(options, BenchDemo):
-        from vrn_jax.bench.demo import measure_demo
-
-        numbers = measure_demo(
-            astronaut(), clients=options.clients, seconds=options.seconds, rounds=options.rounds
-        )
-    else:
-        from vrn_jax.bench.detection import measure_recall
-
-        numbers = measure_recall(options.folder, limit=options.limit)
-    text = json.dumps(numbers, indent=1)
+        return _fill_tables(options)
+    text = json.dumps(_MEASURES[type(options)](options), indent=1)
     if options.output is None:
         print(text)
     else:
         with writing(options.output) as partial:
             partial.write_text(text + "\n", encoding="utf-8")
     return 0
+
+
+def _fill_tables(options: BenchTables) -> int:
+    from vrn_jax.bench.tables import with_tables
+    from vrn_jax.io.atomic import writing
+
+    for document in options.documents:
+        text = with_tables(document.read_text(encoding="utf-8"), options.numbers)
+        with writing(document) as partial:
+            partial.write_text(text, encoding="utf-8")
+    return 0
+
+
+def _measure_inference(_: BenchInference) -> dict:
+    from vrn_jax.bench.inference import measure_inference
+
+    return measure_inference(astronaut())
+
+
+def _measure_recall(options: BenchDetection) -> dict:
+    from vrn_jax.bench.detection import measure_recall
+
+    return measure_recall(options.folder, limit=options.limit)
+
+
+def _measure_data(options: BenchData) -> dict:
+    from vrn_jax.bench.data import measure_data
+
+    return measure_data(
+        options.dataset,
+        options.bfm,
+        split=options.split,
+        batch_size=options.batch,
+        step_seconds=options.step_seconds,
+    )
+
+
+def _measure_scaling(options: BenchScaling) -> dict:
+    from vrn_jax.bench.scaling import measure_scaling
+
+    return measure_scaling(options.preset, options.topologies, options.images_a_device)
+
+
+def _measure_demo(options: BenchDemo) -> dict:
+    from vrn_jax.bench.demo import measure_demo
+
+    return measure_demo(
+        astronaut(), clients=options.clients, seconds=options.seconds, rounds=options.rounds
+    )
 
 
 def _measure_training(options: BenchTrain) -> dict:
@@ -269,3 +268,15 @@ def _measure_video(options: BenchVideo) -> dict:
         still_frames=options.frames // 2,
         number=options.number,
     )
+
+
+_MEASURES: dict[type, Callable[[Any], dict]] = {
+    BenchInference: _measure_inference,
+    BenchDetection: _measure_recall,
+    BenchFaces: _measure_faces,
+    BenchTrain: _measure_training,
+    BenchVideo: _measure_video,
+    BenchData: _measure_data,
+    BenchScaling: _measure_scaling,
+    BenchDemo: _measure_demo,
+}

@@ -72,12 +72,8 @@ def train(config: TrainConfig) -> dict[str, Any]:
                 break
         finished = int(state.step) >= run.steps
         if finished:
-            average = Weights(
-                weights_info(config), jax.device_get(whole_on_this_host(state.ema, mesh))
-            )
             evaluated = evaluated or _evaluate(config, state, mesh, held_out, log)
-            if is_main():
-                write_weights(folder / "weights.safetensors", average)
+            _write_average(folder, config, state, mesh)
         summary = {
             "finished": finished,
             "step": int(state.step),
@@ -132,6 +128,12 @@ def _evaluate(
     images = np.asarray(held_out.image[: len(fronts)])
     log.evaluation(int(state.step), metrics, contact_sheet(images, fronts))
     return metrics
+
+
+def _write_average(folder: epath.Path, config: TrainConfig, state: TrainState, mesh: Mesh) -> None:
+    average = jax.device_get(whole_on_this_host(state.ema, mesh))
+    if is_main():
+        write_weights(folder / "weights.safetensors", Weights(weights_info(config), average))
 
 
 def _prepared_folder(config: TrainConfig) -> epath.Path:
