@@ -21,7 +21,7 @@ from vrn_jax.config import TrainConfig
 from vrn_jax.errors import InputError
 from vrn_jax.presets import from_dict, load_preset
 
-__all__ = ["communication_bound_from", "measure_scaling", "measure_steps"]
+__all__ = ["exchange_bound_below", "measure_scaling", "measure_steps"]
 
 _STEPS = 3
 _IMAGES = 8
@@ -68,7 +68,7 @@ def measure_scaling(
     }
 
 
-def communication_bound_from(report: dict[str, Any]) -> float:
+def exchange_bound_below(report: dict[str, Any]) -> float:
     """Images a device below which the exchange takes longer than the rest of the step.
 
     The exchange does not depend on the batch and, on a ring or torus, hardly on the number of
@@ -142,7 +142,9 @@ def _compiled(preset: Path, topology: str, images: int) -> dict[str, Any]:
         )
         if done.returncode:
             raise InputError(f"{topology} could not be compiled for: {done.stderr[-500:]}")
-        return json.loads(next(Path(folder).glob("*.json")).read_text(encoding="utf-8"))
+        (written,) = Path(folder).glob("compiled-*.json")
+        report = json.loads(written.read_text(encoding="utf-8"))
+    return report | {"exchange_bound_below_images_a_device": exchange_bound_below(report)}
 
 
 def _devices(topology: str) -> int:

@@ -152,8 +152,9 @@ def scaling_table(numbers: dict) -> str:
     ]
     lines += [
         "",
-        "| slice | devices | exchanges a step | MB | estimated ms a step | of it exchange |",
-        "|---|---|---|---|---|---|",
+        "| slice | devices | exchanges a step | MB | estimated ms a step | of it exchange | "
+        "exchange-bound below, images a device |",
+        "|---|---|---|---|---|---|---|",
     ]
     for report in numbers["topologies"]:
         found = report["collectives"].values()
@@ -161,7 +162,8 @@ def scaling_table(numbers: dict) -> str:
         lines.append(
             f"| {report['topology']} | {report['devices']} | {sum(f['count'] for f in found)} | "
             f"{sum(f['bytes'] for f in found) / 1e6:.1f} | {times['step_s'] * 1e3:.0f} | "
-            f"{times['exchange_s'] * 1e3:.2f} |"
+            f"{times['exchange_s'] * 1e3:.2f} | "
+            f"{report['exchange_bound_below_images_a_device']:.2f} |"
         )
     return "\n".join([*lines, "", _provenance(numbers)])
 
