@@ -4,8 +4,11 @@ import json
 import re
 from pathlib import Path
 
+from vrn_jax.evaluation.tables import evaluation_tables
+
 __all__ = [
     "data_table",
+    "evaluation_table",
     "faces_table",
     "inference_table",
     "parity_table",
@@ -99,6 +102,11 @@ def data_table(numbers: dict) -> str:
     return "\n".join([*lines, "", _provenance(numbers)])
 
 
+def evaluation_table(numbers: dict) -> str:
+    """Markdown of what `vrn evaluate` measured."""
+    return "\n".join([evaluation_tables(numbers), "", _provenance(numbers)])
+
+
 def parity_table(numbers: dict) -> str:
     """Markdown of what `vrn compare` measured, in columns that are readable as plain text too."""
     lines = [line for run in numbers["runs"] for line in _parity_lines(run)]
@@ -189,6 +197,7 @@ def with_tables(text: str, folder: Path) -> str:
 
 _TABLES = {
     "data": data_table,
+    "evaluation": evaluation_table,
     "faces": faces_table,
     "inference": inference_table,
     "parity": parity_table,

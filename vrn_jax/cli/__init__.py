@@ -17,6 +17,7 @@ from vrn_jax.cli.bench import Bench, bench
 from vrn_jax.cli.compare import Compare, compare
 from vrn_jax.cli.convert import Convert, convert
 from vrn_jax.cli.data import Data, data
+from vrn_jax.cli.evaluate import Evaluate, evaluate
 from vrn_jax.cli.export import Export, export
 from vrn_jax.cli.reconstruct import Reconstruct, reconstruct
 from vrn_jax.cli.render import Render, render
@@ -32,6 +33,7 @@ _COMMANDS = {
     "render": Render,
     "train": Train,
     "data": Data,
+    "evaluate": Evaluate,
     "convert": Convert,
     "compare": Compare,
     "export": Export,
@@ -43,6 +45,7 @@ _ACTIONS: dict[type, Callable[[Any], int]] = {
     Render: render,
     Train: train,
     Data: data,
+    Evaluate: evaluate,
     Convert: convert,
     Compare: compare,
     Export: export,

@@ -115,6 +115,7 @@ class BenchTables:
         Path("docs/faces.md"),
         Path("docs/video.md"),
         Path("docs/data.md"),
+        Path("docs/evaluation.md"),
     )
     """Markdown files with marked tables."""
     numbers: Path = Path("docs/bench")
