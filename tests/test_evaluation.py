@@ -338,6 +338,8 @@ def test_the_command_measures_made_faces_and_goes_on(tmp_path, capsys):
     ours = summary["faces"][0]
     assert ours["failure"] == ""
     assert ours["iou"] > 0.6
+    assert summary["constant_volume"]["faces"] == 2
+    assert 0.5 < summary["constant_volume"]["iou"] < 1
     assert ours["depth_error"] < 0.15
     written = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"table.md", "curves-nme.svg", "worst-and-best.png"} <= written

@@ -76,12 +76,14 @@ def evaluate(options: Evaluate) -> int:
         raise InputError(f"--limit must be 1 or more, got {options.limit}")
     folder = writable_folder(options.output)
     keep_compiled_programs()
+    from vrn_jax.evaluation.cases import MadeCases
+
     weights = read_weights(Path(options.weights))
     cases = _cases(options)
     count = len(cases) if options.limit is None else min(options.limit, len(cases))
     methods, find = _methods(options, weights)
     folder.mkdir(parents=True, exist_ok=True)
-    described = {
+    described: dict = {
         "data": options.data,
         "described": cases.described,
         "head": "built-in" if options.head is None else options.head.name,
@@ -90,6 +92,9 @@ def evaluate(options: Evaluate) -> int:
     }
     _claim(folder, described)
     rows = _measured(folder, cases, methods, find, count)
+    if isinstance(cases, MadeCases):
+        iou, faces = cases.constant_iou()
+        described["constant_volume"] = {"iou": iou, "faces": faces}
     _write(folder, described, rows, _command(options))
     _draw(folder, cases, methods["ours"], find, rows)
     return 0

@@ -20,11 +20,13 @@ from vrn_jax.geometry.solid import FIELD_CM, Solid, front_z
 from vrn_jax.io.image import PHOTO_SUFFIXES, read_photo
 from vrn_jax.io.landmarks import read_landmarks
 from vrn_jax.metrics.baselines import fit_weak_perspective
+from vrn_jax.training.evaluate import best_constant_iou
 from vrn_jax.types import Mesh
 
 __all__ = ["AflwCases", "Case", "Cases", "MadeCases", "PhotoCases", "solid_surface"]
 
 _LANDMARK_SUFFIXES = (".pts", ".txt", ".json", ".npy")
+_MOST_CONSTANT = 30  # faces that the constant volume is chosen on
 _EVERY = 3  # cells of a height field to a side of a square of the surface: 1.5 mm
 
 
@@ -93,6 +95,14 @@ class MadeCases:
             example.solid,
             _groups(example.attributes),
         )
+
+    def constant_iou(self) -> tuple[float, int]:
+        """The highest mean IoU of one volume for all, and on how many faces, the first ones.
+
+        In crops as training has them, around the true landmarks.
+        """
+        count = min(self._count, _MOST_CONSTANT)
+        return best_constant_iou(self._source.batch(list(range(count)))), count
 
 
 class PhotoCases:

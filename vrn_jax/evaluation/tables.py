@@ -29,7 +29,7 @@ _TITLES = {
     "iou": "IoU",
 }
 _DIGITS = {"depth_error": 4, "nme": 4, "nme_aligned": 4, "chamfer": 4, "landmark_depth": 4}
-_IN_GROUPS = ("depth_error", "nme", "iou")
+_IN_GROUPS = ("depth_error", "iou")
 
 
 def evaluation_tables(summary: dict) -> str:
@@ -41,6 +41,9 @@ def evaluation_tables(summary: dict) -> str:
         cells = {name: found["by_yaw"] for name, found in methods.items()}
         if any(metric in of_bin for bins in cells.values() for of_bin in bins.values()):
             lines += [*_metric_table(metric, title, cells, ("all", *YAW_BINS)), ""]
+    if constant := summary.get("constant_volume"):
+        text = f"The best volume that is the same for everybody: IoU {constant['iou']:.3f}"
+        lines += [f"{text} (on the first {constant['faces']} faces).", ""]
     lines += _group_tables(methods)
     if summary["data"] == "aflw2000":
         lines += _quoted()
