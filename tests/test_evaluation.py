@@ -11,10 +11,12 @@ from domes import domes
 from fitted_files import write_aflw2000_3d
 from PIL import Image
 from scipy.spatial import Delaunay
+from test_training import set_compiler
 
 from vrn_jax.bench.parity import random_weights
 from vrn_jax.bench.tables import evaluation_table
 from vrn_jax.cli import main
+from vrn_jax.cli.evaluate import _measured
 from vrn_jax.config import ModelConfig
 from vrn_jax.data.aflw import AflwSamples
 from vrn_jax.data.bfm import read_basel
@@ -46,6 +48,14 @@ from vrn_jax.programs import network_logits
 from vrn_jax.types import Mesh
 
 PHOTO = np.zeros((200, 200, 3), np.uint8)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_to_compile(tmp_path_factory):
+    folder = str(tmp_path_factory.mktemp("compiled"))
+    set_compiler(optimise_little=True, cache=folder, cache_above_s=0.2)
+    yield
+    set_compiler(optimise_little=False, cache=None, cache_above_s=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -326,12 +336,29 @@ def test_curves_count_failures_among_all():
 # The command
 
 
-def test_the_command_measures_made_faces_and_goes_on(tmp_path, capsys):
-    command = ["evaluate", "--data", "synthetic", "-o", str(tmp_path / "out"), "--limit"]
-    assert main([*command, "1"]) == 0
-    first = (tmp_path / "out" / "faces.csv").read_text()
-    assert main([*command, "2"]) == 0
-    assert (tmp_path / "out" / "faces.csv").read_text().startswith(first)
+def test_an_interrupted_evaluation_goes_on_behind_what_it_has(tmp_path, case):
+    class Several:
+        described = "one case over and over"
+
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, index):
+            asked.append(index)
+            return dataclasses.replace(case, name=f"face {index}")
+
+    asked = []
+    methods = {"flat plane": flat_plane}
+    _measured(tmp_path, Several(), methods, lambda _: [], 1)
+    rows = _measured(tmp_path, Several(), methods, lambda _: [], 3)
+    assert asked == [0, 1, 2]
+    assert [row.name for row in rows] == ["face 0", "face 1", "face 2"]
+    assert read_rows(tmp_path / "faces.csv") == rows
+
+
+def test_the_command_measures_made_faces(tmp_path, capsys):
+    command = ["evaluate", "--data", "synthetic", "-o", str(tmp_path / "out"), "--limit", "2"]
+    assert main(command) == 0
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["photos"] == 2
     assert list(summary["methods"]) == ["ours", "mean head", "flat plane", "FaceMesh"]
@@ -347,7 +374,7 @@ def test_the_command_measures_made_faces_and_goes_on(tmp_path, capsys):
     same = str(tmp_path / "out" / "summary.json")
     assert main(["evaluate", "--compare", same, same]) == 0
     assert "+0.0000" in capsys.readouterr().out
-    assert main([*command, "1", "--seed", "5"]) == 1
+    assert main([*command, "--seed", "5"]) == 1
     assert "other weights or data" in capsys.readouterr().err
 
 
