@@ -309,6 +309,11 @@ def test_means_are_of_what_was_measured_and_failures_are_named():
     assert found["by_yaw"]["60-90"] == {} or found["by_yaw"]["30-60"]["nme"][3] == 2
     assert found["by_group"]["skin tone"]["light"]["nme"][3] == 2
     assert found["failures"] == {"face, 1": "no face found"}
+    assert "ours_minus_mean_head" not in summary
+    both = summarize(rows_of({"ours": [0.1, np.nan, 0.3], "mean head": [0.2, 0.1, 0.5]}))
+    mean, low, high, count = both["ours_minus_mean_head"]["nme"]
+    assert (mean, count) == (pytest.approx(-0.15), 2)
+    assert low <= mean <= high < 0
     json.dumps(summary, allow_nan=False)
 
 
@@ -376,6 +381,14 @@ def test_the_command_measures_made_faces(tmp_path, capsys):
     assert "+0.0000" in capsys.readouterr().out
     assert main([*command, "--seed", "5"]) == 1
     assert "other weights or data" in capsys.readouterr().err
+
+
+def test_a_comparison_wants_summaries(tmp_path, capsys):
+    other = tmp_path / "other.json"
+    for text in ("[]", "{", '{"methods": {}}'):
+        other.write_text(text)
+        assert main(["evaluate", "--compare", str(other), str(other)]) == 1
+        assert "other.json is no" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -235,13 +235,23 @@ def _compare(paths: Sequence[Path], method: str) -> int:
     from vrn_jax.evaluation.results import paired_differences
     from vrn_jax.evaluation.tables import comparison_table
 
-    first, second = (json.loads(path.read_text(encoding="utf-8")) for path in paths)
+    first, second = (_summary(path) for path in paths)
     differences = paired_differences(first, second, method)
     print(f"{method}: {paths[1]} - {paths[0]}\n")
     print(comparison_table(differences))
     for path, summary in zip(paths, (first, second), strict=True):
         print(f"{path}: {len(summary['methods'][method]['failures'])} failures")
     return 0
+
+
+def _summary(path: Path) -> dict:
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is no JSON file: {error}") from error
+    if not isinstance(summary, dict) or not {"methods", "faces"} <= summary.keys():
+        raise InputError(f"{path} is no summary.json of `vrn evaluate`, with its faces")
+    return summary
 
 
 def _command(options: Evaluate) -> str:

@@ -82,7 +82,7 @@ def summarize(rows: Sequence[Row]) -> dict:
     mean, so a method's failures stand beside its numbers.
     """
     methods = list(dict.fromkeys(row.method for row in rows))
-    return {
+    summary: dict = {
         "photos": len(rows) // max(1, len(methods)),
         "methods": {
             method: _of_method([row for row in rows if row.method == method]) for method in methods
@@ -99,20 +99,28 @@ def summarize(rows: Sequence[Row]) -> dict:
             for row in rows
         ],
     }
+    if {"ours", "mean head"} <= set(methods):
+        pairs = paired_differences(summary, summary, "mean head", "ours")
+        summary["ours_minus_mean_head"] = {metric: _plain(found) for metric, found in pairs.items()}
+    return summary
 
 
-def paired_differences(first: dict, second: dict, method: str) -> dict[str, Interval]:
+def paired_differences(
+    first: dict, second: dict, method: str, second_method: str | None = None
+) -> dict[str, Interval]:
     """Mean of second minus first for every metric, over the faces that both summaries measured.
+
+    Of one method, or of one in the first summary and another in the second.
 
     Raises:
         InputError: if one lacks the method, or they share no face of it.
     """
     sides = []
-    for summary in (first, second):
-        if method not in summary["methods"]:
+    for summary, name in ((first, method), (second, second_method or method)):
+        if name not in summary["methods"]:
             known = ", ".join(summary["methods"])
-            raise InputError(f"one of the results has no method {method!r}, only {known}")
-        sides.append({f["name"]: f for f in summary["faces"] if f["method"] == method})
+            raise InputError(f"one of the results has no method {name!r}, only {known}")
+        sides.append({f["name"]: f for f in summary["faces"] if f["method"] == name})
     shared = [name for name in sides[0] if name in sides[1]]
     if not shared:
         raise InputError("these results share no face; compare evaluations of the same data")
@@ -155,16 +163,19 @@ def _of_method(rows: list[Row]) -> dict:
 
 
 def _means(rows: list[Row], members: np.ndarray) -> dict[str, list[float | int | None]]:
-    """JSON has no NaN: an end that a single value leaves open is None."""
     chosen = [row for row, member in zip(rows, members, strict=True) if member]
     means = {}
     for metric in METRICS:
         values = values_of(chosen, metric)
         values = values[np.isfinite(values)]
         if len(values):
-            mean = mean_interval(values)
-            means[metric] = [None if math.isnan(number) else number for number in mean]
+            means[metric] = _plain(mean_interval(values))
     return means
+
+
+def _plain(interval: Interval) -> list[float | int | None]:
+    """JSON has no NaN: an end that a single value leaves open is None."""
+    return [None if math.isnan(number) else number for number in interval]
 
 
 def _row(path: Path, line: list[str]) -> Row:

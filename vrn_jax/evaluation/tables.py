@@ -1,5 +1,6 @@
 """Summaries as Markdown that is readable as plain text too."""
 
+import math
 from collections.abc import Iterable, Mapping
 
 from vrn_jax.metrics.statistics import YAW_BINS, Interval
@@ -41,6 +42,13 @@ def evaluation_tables(summary: dict) -> str:
         cells = {name: found["by_yaw"] for name, found in methods.items()}
         if any(metric in of_bin for bins in cells.values() for of_bin in bins.values()):
             lines += [*_metric_table(metric, title, cells, ("all", *YAW_BINS)), ""]
+    if pairs := summary.get("ours_minus_mean_head"):
+        found = {
+            metric: Interval(*(math.nan if end is None else end for end in (mean, low, high)), n)
+            for metric, (mean, low, high, n) in pairs.items()
+        }
+        text = "Ours minus mean head, over the faces that both were measured on:"
+        lines += [text, "", comparison_table(found, "ours - mean head"), ""]
     if constant := summary.get("constant_volume"):
         text = f"The best volume that is the same for everybody: IoU {constant['iou']:.3f}"
         lines += [f"{text} (on the first {constant['faces']} faces).", ""]
@@ -50,9 +58,9 @@ def evaluation_tables(summary: dict) -> str:
     return "\n".join([*lines, *_failures(methods, summary["photos"])])
 
 
-def comparison_table(differences: Mapping[str, Interval]) -> str:
+def comparison_table(differences: Mapping[str, Interval], title: str = "second - first") -> str:
     """Mean paired differences, with a star where the interval does not contain 0."""
-    rows = [["metric", "second - first", "95 % interval", "faces", ""]]
+    rows = [["metric", title, "95 % interval", "faces", ""]]
     for metric, found in differences.items():
         known = found.n > 1
         ends = f"{found.low:+.4f} .. {found.high:+.4f}" if known else ""
