@@ -44,7 +44,7 @@ def evaluation_tables(summary: dict) -> str:
             lines += [*_metric_table(metric, title, cells, ("all", *YAW_BINS)), ""]
     if pairs := summary.get("ours_minus_mean_head"):
         found = {
-            metric: Interval(*(math.nan if end is None else end for end in (mean, low, high)), n)
+            metric: Interval(mean, *((math.nan, math.nan) if low is None else (low, high)), n=n)
             for metric, (mean, low, high, n) in pairs.items()
         }
         text = "Ours minus mean head, over the faces that both were measured on:"
