@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+import jax
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
@@ -170,7 +171,7 @@ def solid_surface(solid: Solid) -> Mesh:
     used[faces] = True
     matrix = np.asarray(solid.crop_from_head, np.float64)
     points = np.stack([x, y, height], axis=-1).reshape(-1, 3)[used] @ matrix[:, :3].T + matrix[:, 3]
-    points[:, 2] -= float(front_z(solid))
+    points[:, 2] -= float(_front_z(solid))
     if np.linalg.det(matrix[:, :3]) > 0:  # y turned over and x mirrored: left and right change
         faces = faces[:, ::-1]
     return Mesh(points, (np.cumsum(used) - 1)[faces], "photo")
@@ -200,3 +201,6 @@ def _yaw(landmarks: Float[np.ndarray, "68 c"]) -> float:
     """Of the mean landmarks under the weak perspective that fits these, degrees."""
     forward = fit_weak_perspective(MEAN_LANDMARKS, landmarks[:, :2]).rotation[:, 2]
     return float(np.rad2deg(np.arctan2(forward[0], forward[2])))
+
+
+_front_z = jax.jit(front_z)

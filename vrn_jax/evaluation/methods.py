@@ -116,7 +116,7 @@ def mean_head(head: Head) -> Method:
         score = None
         if case.solid is not None:
             matrix = _posed(points, head, flat)
-            own = make_solid(
+            own = _solid(
                 jnp.asarray(head.neutral),
                 jnp.asarray(region[:, ::-1]),
                 jnp.asarray(matrix, jnp.float32),
@@ -185,4 +185,5 @@ def _iou(
     return float(iou(occupied, _volume(truth, grid, planes)))
 
 
+_solid = jax.jit(make_solid)
 _volume = jax.jit(occupancy, static_argnames="grid")

@@ -50,8 +50,7 @@ def curves_svg(errors: Mapping[str, Float[np.ndarray, " n"]], title: str, limit:
             f'<polyline points="{points}" stroke="{colour}" stroke-width="2" fill="none"/>'
         )
         label = f"{name} (area {area_under_curve(values, limit):.3f})"
-        y = _TOP + high - 12 - 18 * (len(errors) - 1 - number)
-        lines.append(_text(_LEFT + wide - 8, y, label, "end", colour))
+        lines.append(_text(_LEFT + 10, _TOP + 18 * (number + 1), label, "start", colour))
     style = 'font-family="sans-serif" font-size="13"'
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" {style}>\n'
