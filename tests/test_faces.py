@@ -20,6 +20,7 @@ from vrn_jax.faces.pose import Pose, camera_from_head
 from vrn_jax.faces.preview import depth_map
 from vrn_jax.faces.sample import Portraits
 from vrn_jax.faces.source import FaceSource, face_source
+from vrn_jax.faces.surroundings import draw_occluder
 from vrn_jax.geometry.crop import landmark_box
 from vrn_jax.geometry.solid import occupancy
 from vrn_jax.metrics.depth import height_at
@@ -188,6 +189,20 @@ def test_draws_have_their_distributions():
     assert np.mean([field.std() for field in fields]) == pytest.approx(0.55, abs=0.45)
     with pytest.raises(ValueError, match="random numbers"):
         draws.uniform(shape=(20_000,))
+
+
+@jax.numpy_rank_promotion("allow")
+def test_hands_and_things_cover_a_part_and_leave_the_rest_alone():
+    settings = FaceSettings(occluder_chance=1.0)
+
+    @jax.jit
+    def cover(key):
+        return draw_occluder(Draws(key), jnp.ones(3), settings)[1]
+
+    covers = [np.asarray(cover(key)) for key in jax.random.split(jax.random.key(5), 24)]
+    assert all(((c < 0.01) | (c > 0.99)).mean() > 0.8 for c in covers)  # an edge, and no veil
+    assert all(c.min() < 0.01 for c in covers)
+    assert np.median([(c > 0.5).mean() for c in covers]) > 0.02
 
 
 @jax.numpy_rank_promotion("allow")

@@ -4,9 +4,12 @@ import json
 import re
 from pathlib import Path
 
+from vrn_jax.evaluation.tables import evaluation_tables
+
 __all__ = [
     "data_table",
     "demo_table",
+    "evaluation_table",
     "faces_table",
     "inference_table",
     "parity_table",
@@ -131,6 +134,11 @@ def train_table(numbers: dict) -> str:
             )
     share = f"Making the faces is {numbers['share_of_making']:.0%} of the step."
     return "\n".join([*lines, "", share, "", _provenance(numbers)])
+
+
+def evaluation_table(numbers: dict) -> str:
+    """Markdown of what `vrn evaluate` measured."""
+    return "\n".join([evaluation_tables(numbers), "", _provenance(numbers)])
 
 
 def parity_table(numbers: dict) -> str:
@@ -281,6 +289,7 @@ def with_tables(text: str, folder: Path) -> str:
 _TABLES = {
     "data": data_table,
     "demo": demo_table,
+    "evaluation": evaluation_table,
     "faces": faces_table,
     "inference": inference_table,
     "parity": parity_table,

@@ -18,6 +18,7 @@ from vrn_jax.cli.compare import Compare, compare
 from vrn_jax.cli.convert import Convert, convert
 from vrn_jax.cli.data import Data, data
 from vrn_jax.cli.demo import Demo, demo
+from vrn_jax.cli.evaluate import Evaluate, evaluate
 from vrn_jax.cli.export import Export, export
 from vrn_jax.cli.reconstruct import Reconstruct, reconstruct
 from vrn_jax.cli.render import Render, render
@@ -34,6 +35,7 @@ _COMMANDS = {
     "demo": Demo,
     "train": Train,
     "data": Data,
+    "evaluate": Evaluate,
     "convert": Convert,
     "compare": Compare,
     "export": Export,
@@ -46,6 +48,7 @@ _ACTIONS: dict[type, Callable[[Any], int]] = {
     Demo: demo,
     Train: train,
     Data: data,
+    Evaluate: evaluate,
     Convert: convert,
     Compare: compare,
     Export: export,

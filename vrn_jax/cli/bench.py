@@ -135,6 +135,7 @@ class BenchTables:
         Path("docs/data.md"),
         Path("docs/training.md"),
         Path("docs/demo.md"),
+        Path("docs/evaluation.md"),
     )
     """Markdown files with marked tables."""
     numbers: Path = Path("docs/bench")

@@ -50,7 +50,7 @@ def draw_occluder(
     v = (y - centre[1]) * jnp.cos(angle) - (x - centre[0]) * jnp.sin(angle)
     size = draws.uniform(7.0, 11.0)
     hand = draws.chance(0.5)
-    height = jnp.zeros(_SHAPE)
+    height = jnp.full(_SHAPE, -1.0)  # far below zero, where nothing is covered
     for finger in range(4):
         length = size * draws.uniform(3.0, 4.5)
         aside = v - (finger - 1.5) * size * 1.05

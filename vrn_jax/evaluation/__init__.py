@@ -1,0 +1,1 @@
+"""Faces with a known shape, methods that guess it, and the tables of how far off they are."""
