@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import vrn_jax.batches
 import vrn_jax.inference
 from vrn_jax.detection import FACEMESH_OF_IBUG, FaceDetector
 from vrn_jax.detection.blazeface import Proposal, anchors, decode, merge
@@ -414,7 +415,7 @@ def test_a_face_without_landmarks_is_cropped_upright(astronaut, landmarks, monke
         crops.append(crop.crop_face(*arguments))
         raise InterruptedError
 
-    monkeypatch.setattr(vrn_jax.inference, "crop_face", stop)
+    monkeypatch.setattr(vrn_jax.batches, "crop_face", stop)
     upright = crop.landmark_box(landmarks)
     turned = np.array([511 - upright[3], upright[0], 511 - upright[1], upright[2]])
     face = Face(turned, None, 0.9, quarter_turns=1)

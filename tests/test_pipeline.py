@@ -27,7 +27,8 @@ from vrn_jax.data.pipeline import Reading, SkippedRecords, batches
 from vrn_jax.data.sources import DataSet, open_for_training
 from vrn_jax.errors import InputError
 from vrn_jax.training import loop
-from vrn_jax.training.data import Fed, examples
+from vrn_jax.training.data import part_of, sources, training_source
+from vrn_jax.training.parallel import device_mesh
 
 SETTINGS = FaceSettings(turn_deg=45.0, shift_px=15.0, zoom=(0.85, 1.15), flip_chance=0.5)
 
@@ -175,14 +176,18 @@ def test_two_steps_and_a_resumed_run_see_the_same_samples(prepared, bfm, tmp_pat
     assert logs[0][2] == logs[1][2]  # the very same samples, to the last bit of the loss
 
 
-def test_accumulated_steps_take_their_parts_of_the_batch(data, bfm):
-    from vrn_jax.data.fits import fit_model
-
-    (batch,) = take(data, 1)
-    fed = Fed(fit_model(read_basel(bfm)), jax.tree.map(jax.numpy.asarray, batch))
-    config = DataConfig()
-    make = jax.jit(lambda indices: examples(fed, config, indices))
-    whole, half = make(np.arange(8, 12)), make(np.arange(10, 12))
-    np.testing.assert_array_equal(whole.image[2:], half.image)
-    np.testing.assert_allclose(whole.landmarks[2:], half.landmarks, atol=1e-4)
+def test_accumulated_steps_take_their_parts_of_the_batch(prepared, bfm):
+    """Two updates of two batches of two are the stream's samples in their order, each once."""
+    config = TrainConfig(
+        data=DataConfig(dataset=str(prepared), bfm=str(bfm)),
+        optim=OptimConfig(accumulate=2),
+        compute=ComputeConfig(batch_size=2),
+    )
+    mesh = device_mesh(config.compute, jax.devices()[:1])
+    fed = sources(config, mesh, training_source(config.data), first=0)
+    data = open_for_training(prepared, "train", config.data.faces, read_basel(bfm))
+    stream = batches(data, seed=0, batch_size=4)
+    for source, straight in islice(zip(fed, stream, strict=False), 2):
+        parts = [part_of(source, number).batch for number in (0, 1)]
+        assert_equal(straight, jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts))
     assert len(NAMES_300W_LP) == 12

@@ -123,7 +123,7 @@ def source_shardings(source: Source, mesh: Mesh) -> PyTree[NamedSharding]:
     return layout._replace(batch=jax.tree.map(lambda _: _batch_sharding(mesh), source.batch))
 
 
-def part_of(source: Source, number: Int[Array, ""]) -> Source:
+def part_of(source: Source, number: Int[Array, ""] | int) -> Source:
     """The source of the `number`-th of the batches that are accumulated for an update."""
     if not isinstance(source, Fed):
         return source
