@@ -159,6 +159,7 @@ def quick_to_compile(tmp_path):
     set_compiler(optimise_little=False, cache=None, cache_above_s=1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_to_compile")
 def test_two_steps_and_a_resumed_run_see_the_same_samples(prepared, bfm, tmp_path):
     """Made-up files in the real layout, prepared, trained on, stopped and gone on with."""

@@ -48,6 +48,7 @@ def result(process: subprocess.Popen) -> Any:
 # Devices
 
 
+@pytest.mark.slow
 def test_meshes_agree():
     """5 steps on the same samples, statistics of all: 1 device, 8, and 4 x 2 with split weights."""
     losses = result(start("agreement"))
@@ -56,6 +57,7 @@ def test_meshes_agree():
     assert len(set(losses["1x1"])) == 5
 
 
+@pytest.mark.slow
 def test_replicas_have_statistics_of_their_own():
     """One device after the other, in plain code; also where pairs share."""
     losses = result(start("replicas"))
@@ -65,6 +67,7 @@ def test_replicas_have_statistics_of_their_own():
     assert abs(losses["1 share"][0] - losses["2 share"][0]) > 1e-6
 
 
+@pytest.mark.slow
 def test_a_step_exchanges_everything_at_once():
     """Plain data parallelism: one sum, of all gradients, statistics and metrics."""
     reports = result(start("reports"))
@@ -194,6 +197,7 @@ def losses(folder: Path) -> dict[int, float]:
     return {line["step"]: line["loss"] for line in found if "loss" in line}
 
 
+@pytest.mark.slow
 def test_a_job_survives_what_happens_to_its_processes(launch, tmp_path):
     """A run that is killed on 2 x 4 devices, goes on on 2, then on 2 x 2, is stopped there by a
     SIGTERM to one process, and ends on 1, is the run that had 1 device from start to end.

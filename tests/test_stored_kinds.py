@@ -243,6 +243,7 @@ def test_aflw_samples_are_in_the_photos_frame(tmp_path, model):
         samples[3]
 
 
+@pytest.mark.slow
 def test_the_bench_measures_and_its_table_says_so(prepared, bfm):
     numbers = measure_data(prepared, bfm, split="train", batch_size=2, step_seconds=0.5)
     assert numbers["device"]["volumes_per_second"] > 0

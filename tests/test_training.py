@@ -225,6 +225,7 @@ def steps(config: TrainConfig, source: Example, count: int) -> list[float]:
     return losses
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_to_compile")
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
 def test_every_preset_trains(path, pool):
