@@ -43,7 +43,7 @@ from vrn_jax.training.evaluate import best_constant_iou, heatmap_points
 from vrn_jax.training.loop import compile_step, train
 from vrn_jax.training.optimizers import learning_rate_schedule, make_optimizer, torch_rmsprop
 from vrn_jax.training.parallel import device_mesh
-from vrn_jax.training.state import initial_state, random_variables
+from vrn_jax.training.state import initial_state, random_variables, state_at_start
 from vrn_jax.training.step import batch_indices, guidance, train_step
 
 ROOT = Path(__file__).parent.parent
@@ -290,7 +290,7 @@ def straight(tmp_path_factory, quick_to_compile) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "training_source", lambda config: domes(config.pool))
         patch.setattr(loop, "held_out_faces", lambda config, count: domes(count))
-        assert train(tiny(folder))["finished"]
+        assert train(tiny(folder, profile=True))["finished"]
     return folder
 
 
@@ -305,6 +305,23 @@ def assert_same_run(folder: Path, straight: Path) -> None:
         for f in (folder, straight)
     ]
     assert lines[0] == lines[1]
+
+
+def test_the_trace_shows_the_traced_steps(straight):
+    (trace,) = (straight / "profile").rglob("*.xplane.pb")
+    planes = jax.profiler.ProfileData.from_file(str(trace)).planes
+    events = [event for plane in planes for line in plane.lines for event in line.events]
+    steps = sorted(dict(event.stats)["step_num"] for event in events if event.name == "train")
+    assert steps == [3, 4, 5]
+
+
+def test_a_run_starts_from_the_weights_of_another(straight, tmp_path):
+    start = str(straight / "weights.safetensors")
+    state = state_at_start(tiny(tmp_path, init_from=start))
+    expected = vrn_jax.interop.weights.load_weights(start).variables
+    for found in ({"params": state.params, "batch_stats": state.batch_stats}, state.ema):
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
+    assert int(state.step) == 0
 
 
 def test_a_run_leaves_its_files(straight):
@@ -322,7 +339,7 @@ def test_a_run_leaves_its_files(straight):
     )
     assert summary["best_checkpoint"] == [best[1], best[0]]
     config = json.loads((straight / "config.json").read_text(encoding="utf-8"))
-    assert from_dict(TrainConfig, config) == tiny(straight)
+    assert from_dict(TrainConfig, config) == tiny(straight, profile=True)
 
 
 def test_what_is_written_reconstructs_as_it_was_evaluated(straight, pool):

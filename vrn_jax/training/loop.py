@@ -59,8 +59,9 @@ def train(config: TrainConfig) -> dict[str, Any]:
         evaluated = None
         for step in range(first + 1, run.steps + 1):
             trace.before(step)
-            state, metrics = update(state, batch_indices(config, step - 1), source)
-            source = next(fed)
+            with jax.profiler.StepTraceAnnotation("train", step_num=step):
+                state, metrics = update(state, batch_indices(config, step - 1), source)
+                source = next(fed)
             log.step(step, metrics)
             evaluated, stopping = None, stop_at(step)
             if step % run.evaluate_every == 0 or step == run.steps:

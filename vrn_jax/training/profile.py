@@ -28,7 +28,9 @@ class StepTrace:
     def before(self, step: int) -> None:
         """Starts or stops the trace if it is time; call it before every step."""
         if self._enabled and step == self._begin:
-            jax.profiler.start_trace(str(self._folder))
+            options = jax.profiler.ProfileOptions()
+            options.python_tracer_level = 0  # millions of events that say nothing of the device
+            jax.profiler.start_trace(str(self._folder), profiler_options=options)
             self._running = True
         elif step == self._end:
             self._stop()
