@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from PIL import Image
 
 from vrn_jax.geometry.isosurface import simplify_surface, smooth_surface
 from vrn_jax.geometry.texture import texture_from_photo
+from vrn_jax.io.animation import encode_gif
 from vrn_jax.io.mesh import mesh_files
 from vrn_jax.outputs import extras, in_frame, numbers
-from vrn_jax.preview import render
 from vrn_jax.reconstruction import Reconstruction
+from vrn_jax.rendering import render
 from vrn_jax.types import Mesh
 
 __all__ = ["MEDIA_TYPES", "Detail", "Format", "encoded", "zipped"]
@@ -32,7 +32,7 @@ MEDIA_TYPES: dict[str, str] = {
 """By suffix. An OBJ comes with its material and picture, so it comes in a ZIP file."""
 
 _FRAMES = 24
-_FRAME_SECONDS = 0.09
+_FRAMES_A_SECOND = 11
 _FRAME_SIDE = 320
 _SWING_DEG = 65.0
 
@@ -78,28 +78,13 @@ def zipped(files: dict[str, bytes]) -> bytes:
 
 
 def _turntable(mesh: Mesh) -> bytes:
-    """An endless GIF that swings from side to side: a face has no back worth showing.
+    """A GIF that swings from side to side: a face has no back worth showing.
 
     Half of the swing is drawn, the way back shows the same pictures.
     """
-    phases = np.linspace(0, np.pi, _FRAMES // 2 + 1)
     width = 2.1 * float(np.linalg.norm(mesh.vertices, axis=1).max())
     there = [
-        Image.fromarray(
-            render(mesh, yaw_deg=-_SWING_DEG * np.cos(phase), size=_FRAME_SIDE, view_width=width)
-        )
-        for phase in phases
+        render(mesh, yaw_deg=-_SWING_DEG * np.cos(phase), size=_FRAME_SIDE, view_width=width)
+        for phase in np.linspace(0, np.pi, _FRAMES // 2 + 1)
     ]
-    frames = [*there, *there[-2:0:-1]]
-    palette = there[len(there) // 2].quantize(256)  # one for all: frames do not flicker
-    first, *rest = (frame.quantize(palette=palette) for frame in frames)
-    buffer = io.BytesIO()
-    first.save(
-        buffer,
-        "GIF",
-        save_all=True,
-        append_images=rest,
-        duration=round(1000 * _FRAME_SECONDS),
-        loop=0,
-    )
-    return buffer.getvalue()
+    return encode_gif([*there, *there[-2:0:-1]], rate=_FRAMES_A_SECOND)

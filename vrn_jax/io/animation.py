@@ -1,5 +1,6 @@
 """Pictures one after the other, as a GIF or a video that plays anywhere."""
 
+import io
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +13,7 @@ from vrn_jax.errors import InputError
 from vrn_jax.io.atomic import writing
 from vrn_jax.io.video import VIDEO_SUFFIXES, Frame, open_writer
 
-__all__ = ["ANIMATION_SUFFIXES", "write_animation"]
+__all__ = ["ANIMATION_SUFFIXES", "encode_gif", "write_animation"]
 
 ANIMATION_SUFFIXES = (".gif", *VIDEO_SUFFIXES)
 
@@ -34,6 +35,13 @@ def write_animation(
             for number, picture in enumerate(pictures):
                 writer.write(Frame(picture, number, 1))
         return
+    content = encode_gif(pictures, rate=rate)
+    with writing(path) as partial:
+        partial.write_bytes(content)
+
+
+def encode_gif(pictures: Iterable[UInt8[np.ndarray, "h w 3"]], *, rate: int) -> bytes:
+    """A GIF without end of pictures, `rate` a second to a hundredth of a second."""
     images = [Image.fromarray(picture) for picture in pictures]
     # One palette for all frames, from several of them: else the background would flicker.
     sample = Image.new("RGB", (images[0].width * 4, images[0].height))
@@ -43,13 +51,14 @@ def write_animation(
     frames = [
         image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for image in images
     ]
-    with writing(path) as partial:
-        frames[0].save(
-            partial,
-            format="GIF",
-            save_all=True,
-            append_images=frames[1:],
-            duration=round(100 / rate) * 10,  # players know hundredths of a second
-            loop=0,
-            disposal=1,
-        )
+    buffer = io.BytesIO()
+    frames[0].save(
+        buffer,
+        format="GIF",
+        save_all=True,
+        append_images=frames[1:],
+        duration=round(100 / rate) * 10,  # players know hundredths of a second
+        loop=0,
+        disposal=1,
+    )
+    return buffer.getvalue()
