@@ -6,12 +6,10 @@ import json
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from basel_folder import write_basel
 from domes import domes
 from fitted_files import write_aflw2000_3d
 from PIL import Image
 from scipy.spatial import Delaunay
-from test_training import set_compiler
 
 from vrn_jax.bench.parity import random_weights
 from vrn_jax.bench.tables import evaluation_table
@@ -47,20 +45,9 @@ from vrn_jax.models.vrn import VRN
 from vrn_jax.programs import network_logits
 from vrn_jax.types import Mesh
 
+pytestmark = pytest.mark.usefixtures("quick_to_compile")
+
 PHOTO = np.zeros((200, 200, 3), np.uint8)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_to_compile(tmp_path_factory):
-    folder = str(tmp_path_factory.mktemp("compiled"))
-    set_compiler(optimise_little=True, cache=folder, cache_above_s=0.2)
-    yield
-    set_compiler(optimise_little=False, cache=None, cache_above_s=1.0)
-
-
-@pytest.fixture(scope="module")
-def bfm(tmp_path_factory):
-    return write_basel(tmp_path_factory.mktemp("bfm"))
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """Fits of a face model against closed forms: its files, its frames, its solid, its crop."""
 
 import itertools
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -37,13 +36,8 @@ POSE = np.array([0.1, -0.5, 0.2, 230.0, 220.0, -60.0, 14e-4])
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    return write_basel(tmp_path_factory.mktemp("bfm"))
-
-
-@pytest.fixture(scope="module")
-def model(folder):
-    return read_basel(folder)
+def model(bfm):
+    return read_basel(bfm)
 
 
 @pytest.fixture(scope="module")
@@ -90,10 +84,10 @@ def test_the_model_is_read_in_centimetres_counting_from_zero(model):
     assert model.expression.shape == (len(points), 3, 29)
 
 
-def test_vertices_are_the_sum_of_modes(model, folder):
+def test_vertices_are_the_sum_of_modes(model, bfm):
     values = parameters()
     shape, expression = (
-        scipy.io.loadmat(folder / name) for name in ("Model_Shape.mat", "Model_Exp.mat")
+        scipy.io.loadmat(bfm / name) for name in ("Model_Shape.mat", "Model_Exp.mat")
     )
     flat = shape["mu_shape"] + expression["mu_exp"]
     flat = flat + shape["w"] @ values[:199, None] + expression["w_exp"] @ values[199:, None]
@@ -132,15 +126,15 @@ def test_the_region_rule_on_another_head_is_what_was_painted_there():
     assert not ours[~painted & (points[:, 1] < 5)].any()  # neither ear nor neck is let in
 
 
-def test_a_file_of_vertices_overrides_the_rule(folder, tmp_path, model):
+def test_a_file_of_vertices_overrides_the_rule(bfm, tmp_path, model):
     numbers = np.flatnonzero(model.mean[:, 2] > 2)
     np.savetxt(tmp_path / "face.txt", numbers, fmt="%d")
-    other = read_basel(folder, tmp_path / "face.txt")
+    other = read_basel(bfm, tmp_path / "face.txt")
     np.testing.assert_array_equal(np.flatnonzero(other.region), numbers)
     assert "face.txt" in other.region_rule
     (tmp_path / "bad.txt").write_text("1 2 3 4 999999")
     with pytest.raises(InputError, match="must name vertices from 0 to"):
-        read_basel(folder, tmp_path / "bad.txt")
+        read_basel(bfm, tmp_path / "bad.txt")
 
 
 @pytest.mark.parametrize(

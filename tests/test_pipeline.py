@@ -8,9 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from basel_folder import write_basel
-from fitted_files import NAMES_300W_LP, write_300w_lp
-from test_training import set_compiler
+from fitted_files import NAMES_300W_LP
 
 from vrn_jax.config import (
     ComputeConfig,
@@ -22,7 +20,6 @@ from vrn_jax.config import (
     TrainConfig,
 )
 from vrn_jax.data.bfm import read_basel
-from vrn_jax.data.builders import prepare_300w_lp
 from vrn_jax.data.pipeline import Reading, SkippedRecords, batches
 from vrn_jax.data.sources import DataSet, open_for_training
 from vrn_jax.errors import InputError
@@ -31,18 +28,6 @@ from vrn_jax.training.data import part_of, sources, training_source
 from vrn_jax.training.parallel import device_mesh
 
 SETTINGS = FaceSettings(turn_deg=45.0, shift_px=15.0, zoom=(0.85, 1.15), flip_chance=0.5)
-
-
-@pytest.fixture(scope="module")
-def bfm(tmp_path_factory) -> Path:
-    return write_basel(tmp_path_factory.mktemp("bfm"))
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    prepare_300w_lp(write_300w_lp(folder / "in"), folder / "lp").write()
-    return folder / "lp"
 
 
 @pytest.fixture(scope="module")
@@ -150,13 +135,6 @@ def config_of(prepared: Path, bfm: Path, folder: Path, steps: int, **data) -> Tr
         compute=ComputeConfig(batch_size=2, loss_stride=4, loss_planes=40),
         run=RunConfig(folder=str(folder), steps=steps, log_every=1, evaluate_samples=2),
     )
-
-
-@pytest.fixture
-def quick_to_compile(tmp_path):
-    set_compiler(optimise_little=True, cache=str(tmp_path / "compiled"), cache_above_s=0.2)
-    yield
-    set_compiler(optimise_little=False, cache=None, cache_above_s=1.0)
 
 
 @pytest.mark.slow

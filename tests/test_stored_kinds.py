@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 import trimesh
-from basel_folder import SMALL, head_faces, head_keypoints, head_points, write_basel
-from fitted_files import made_up_fit, made_up_photo, write_300w_lp, write_aflw2000_3d
+from basel_folder import SMALL, head_faces, head_keypoints, head_points
+from fitted_files import made_up_fit, made_up_photo, write_aflw2000_3d
 from scipy.spatial.transform import Rotation
 from test_fits import fits_of
-from test_training import set_compiler
 
 from vrn_jax.bench.data import measure_data
 from vrn_jax.bench.tables import data_table
@@ -23,27 +22,16 @@ from vrn_jax.data import open_frozen, unpack_occupancy
 from vrn_jax.data.aflw import AflwSamples
 from vrn_jax.data.augment import Augmentation
 from vrn_jax.data.bfm import read_basel
-from vrn_jax.data.builders import prepare_300w_lp, prepare_aflw2000_3d
+from vrn_jax.data.builders import prepare_aflw2000_3d
 from vrn_jax.data.fits import fit_model, photo_from_head
 from vrn_jax.data.scans import prepare_scans
 from vrn_jax.data.sources import examples_of, open_for_training
 from vrn_jax.errors import InputError
 from vrn_jax.geometry.solid import occupancy
 
+pytestmark = pytest.mark.usefixtures("quick_to_compile")
+
 SETTINGS = FaceSettings()
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_to_compile(tmp_path_factory):
-    folder = str(tmp_path_factory.mktemp("compiled"))
-    set_compiler(optimise_little=True, cache=folder, cache_above_s=0.2)
-    yield
-    set_compiler(optimise_little=False, cache=None, cache_above_s=1.0)
-
-
-@pytest.fixture(scope="module")
-def bfm(tmp_path_factory) -> Path:
-    return write_basel(tmp_path_factory.mktemp("bfm"))
 
 
 @pytest.fixture(scope="module")
@@ -54,13 +42,6 @@ def model(bfm):
 @pytest.fixture(scope="module")
 def on_device(model):
     return fit_model(model)
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    prepare_300w_lp(write_300w_lp(folder / "in"), folder / "lp").write()
-    return folder / "lp"
 
 
 def first_example(data, on_device=None):

@@ -15,7 +15,6 @@ import numpy as np
 import optax
 import pytest
 from domes import domes
-from jax.experimental.compilation_cache import compilation_cache
 
 import vrn_jax
 from vrn_jax.cli import main
@@ -75,22 +74,6 @@ TINY = TrainConfig(
     optim=OptimConfig(kind="adamw", schedule="cosine", learning_rate=1e-2, ema_decay=0.5),
     compute=ComputeConfig(batch_size=2, loss_stride=4, loss_planes=40),
 )
-
-
-@pytest.fixture(scope="module")
-def quick_to_compile(tmp_path_factory):
-    """Equal programs are compiled once, and with little optimisation."""
-    folder = str(tmp_path_factory.mktemp("compiled"))
-    set_compiler(optimise_little=True, cache=folder, cache_above_s=0.2)
-    yield
-    set_compiler(optimise_little=False, cache=None, cache_above_s=1.0)
-
-
-def set_compiler(*, optimise_little: bool, cache: str | None, cache_above_s: float) -> None:
-    jax.config.update("jax_disable_most_optimizations", optimise_little)
-    jax.config.update("jax_compilation_cache_dir", cache)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", cache_above_s)
-    compilation_cache.reset_cache()  # JAX looks at the folder once, at the first compilation
 
 
 @pytest.fixture
