@@ -41,8 +41,10 @@ def measure_training(config: TrainConfig, *, steps: int = 5, torch_peer: bool = 
     Raises:
         InputError: if a file of the faces cannot be used, or the preset keeps a pool.
     """
-    if config.data.pool:
-        raise InputError("the bench makes faces in the step: give a preset whose data.pool is 0")
+    if config.data.pool or config.data.dataset is not None:
+        raise InputError(
+            "the bench makes faces in the step: give a preset without data.pool and data.dataset"
+        )
     faces = jax.device_put(training_source(config.data))
     make = jax.jit(lambda indices: examples(faces, config.data, indices))
     batches = [jnp.asarray(batch_indices(config, step)) for step in range(steps + 1)]

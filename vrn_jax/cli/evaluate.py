@@ -90,7 +90,9 @@ def evaluate(options: Evaluate) -> int:
         "textures": None if options.textures is None else options.textures.name,
         "weights": {"name": weights.info.name, "sha256": weights.info.sha256},
     }
-    _claim(folder, described)
+    _claim(
+        folder, described | {"path": None if options.path is None else str(options.path.resolve())}
+    )
     rows = _measured(folder, cases, methods, find, count)
     if isinstance(cases, MadeCases):
         iou, faces = cases.constant_iou()
@@ -256,10 +258,12 @@ def _summary(path: Path) -> dict:
 
 def _command(options: Evaluate) -> str:
     words = ["vrn evaluate", f"--data {options.data}", f"-w {Path(options.weights).name}"]
-    for name in ("path", "head", "textures", "bfm"):
+    for name in ("path", "head", "textures", "bfm", "bfm_region"):
         value: Path | None = getattr(options, name)
         if value is not None:
-            words.append(f"--{name} {value.name}")
+            words.append(f"--{name.replace('_', '-')} {value.name}")
     if options.limit is not None:
         words.append(f"--limit {options.limit}")
+    if options.seed:
+        words.append(f"--seed {options.seed}")
     return " ".join(words)

@@ -2,6 +2,7 @@
 
 import re
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -60,7 +61,7 @@ class Archive:
         """
         try:
             return self._read(name)
-        except (OSError, zipfile.BadZipFile, KeyError, RuntimeError) as error:
+        except (OSError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
             raise InputError(f"cannot read {name} of {self.path}: {error}") from error
 
     def _pairs(self, subset_of: Callable[[PurePosixPath], str | None]) -> list[FitFiles]:

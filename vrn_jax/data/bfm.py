@@ -85,9 +85,11 @@ def read_basel(folder: str | Path, region_file: str | Path | None = None) -> Bas
                 "take both files of one release"
             )
     mean = (shape["mu_shape"].ravel() + expression["mu_exp"].ravel()).reshape(-1, 3) / MICROMETRES
-    faces = _numbers(shapes, "tri", shape["tri"], len(mean)).reshape(3, -1).T
+    if shape["tri"].ndim != 2 or len(shape["tri"]) != 3:
+        raise InputError(f"tri of {shapes} must be (3, triangles), got {shape['tri'].shape}")
+    faces = _numbers(shapes, "tri", shape["tri"], len(mean)).T
     keypoints = _numbers(shapes, "keypoints", shape["keypoints"], len(mean)).ravel()
-    _check(shapes, mean, shape["tri"], keypoints)
+    _check(shapes, mean, keypoints)
     region, rule = _region(mean, keypoints, region_file)
     return BaselModel(
         mean.astype(np.float32),
@@ -150,13 +152,9 @@ def _numbers(path: Path, name: str, values: np.ndarray, count: int) -> np.ndarra
     return numbers - 1
 
 
-def _check(path: Path, mean: np.ndarray, tri: np.ndarray, keypoints: np.ndarray) -> None:
-    if tri.ndim != 2 or tri.shape[0] != 3:
-        raise InputError(f"tri of {path} must be (3, triangles), got {tri.shape}")
+def _check(path: Path, mean: np.ndarray, keypoints: np.ndarray) -> None:
     if keypoints.shape != (68,):
         raise InputError(f"{path} needs 68 keypoints, got {len(keypoints)}")
-    if not np.isfinite(mean).all():
-        raise InputError(f"the mean face of {path} has numbers that are not finite")
     largest = np.abs(mean[:, :2]).max()
     if not 5 < largest < FIELD_CM:
         raise InputError(

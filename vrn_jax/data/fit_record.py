@@ -108,8 +108,9 @@ def decode_fit(record: bytes, landmark_numbers: int) -> FitRecord:
 def _picture_size(image: bytes, name: str) -> Int[np.ndarray, "2"]:
     try:
         with Image.open(io.BytesIO(image)) as picture:
-            if picture.format != "JPEG":
-                raise InputError(f"{name} must be a JPEG, got {picture.format}")
-            return np.array([picture.height, picture.width], np.int32)
+            kind, size = picture.format, (picture.height, picture.width)
     except (OSError, SyntaxError, ValueError) as error:
         raise InputError(f"{name} is no picture, or damaged: {error}") from error
+    if kind != "JPEG":
+        raise InputError(f"{name} must be a JPEG, got {kind}")
+    return np.array(size, np.int32)

@@ -180,22 +180,24 @@ def _features() -> tfds.features.FeaturesDict:
     )
 
 
+_SHAPES = {"landmarks": (68, 3), "photo_from_mesh": (3, 4)}
+
+
 def _described(file: Path) -> dict[str, Any]:
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
         described: dict[str, Any] = {name: str(values[name]) for name in ("mesh", "photo")}
         described["units_per_cm"] = float(values["units_per_cm"])
-        for name, shape in (("landmarks", (68, 3)), ("photo_from_mesh", (3, 4))):
+        for name in _SHAPES:
             described[name] = np.asarray(values[name], np.float64)
-            if described[name].shape != shape or not np.isfinite(described[name]).all():
-                raise InputError(f"{name} of {file} must be {shape} finite numbers")
     except (OSError, ValueError, TypeError, KeyError) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(
             f"{file} must be JSON with mesh, photo, units_per_cm, landmarks and photo_from_mesh: "
             f"{error!r}"
         ) from error
+    for name, shape in _SHAPES.items():
+        if described[name].shape != shape or not np.isfinite(described[name]).all():
+            raise InputError(f"{name} of {file} must be {shape} finite numbers")
     return described
 
 

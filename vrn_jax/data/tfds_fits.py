@@ -14,7 +14,7 @@ from typing import Any, SupportsIndex, overload
 import numpy as np
 import tensorflow_datasets as tfds
 
-from vrn_jax.data.fit_record import FitRecord
+from vrn_jax.data.fit_record import EXPRESSIONS, SHAPES, FitRecord
 from vrn_jax.data.stored import open_data_set, split_records
 from vrn_jax.errors import InputError
 
@@ -45,7 +45,7 @@ def tfds_records(folder: Path, split: str) -> Sequence[bytes]:
             f"{folder} holds {paths[0].suffix} files; prepare it with "
             "`tfds build the300w_lp --file_format=array_record`"
         )
-    return _TfRecords(tuple(paths), tuple(place for path in paths for place in _places(path)))
+    return _TfRecords(tuple(place for path in paths for place in _places(path)))
 
 
 def decode_tfds_fit(record: bytes) -> FitRecord:
@@ -67,7 +67,6 @@ def decode_tfds_fit(record: bytes) -> FitRecord:
 class _TfRecords(Sequence[bytes]):
     """Records at (file, offset, length)."""
 
-    paths: tuple[Path, ...]
     places: tuple[tuple[Path, int, int], ...]
 
     def __len__(self) -> int:
@@ -106,7 +105,7 @@ def _places(path: Path) -> list[tuple[Path, int, int]]:
 def _features() -> tfds.features.FeaturesDict:
     """Those of `the300w_lp` that are read; the others are passed over."""
     tensor = tfds.features.Tensor
-    shapes = {"shape_params": (199,), "exp_params": (29,), "pose_params": (7,)}
+    shapes = {"shape_params": (SHAPES,), "exp_params": (EXPRESSIONS,), "pose_params": (7,)}
     parameters = {name: tensor(shape=shape, dtype=np.float32) for name, shape in shapes.items()}
     parameters["landmarks_origin"] = tensor(shape=(68, 2), dtype=np.float32)
     image = tfds.features.Image(shape=(_SIZE, _SIZE, 3), encoding_format="jpeg")

@@ -53,7 +53,8 @@ def compile_report(config: TrainConfig, topology: str) -> dict[str, Any]:
     counted as executed. The estimate is that of a roofline; nothing is run.
 
     Raises:
-        InputError: as `topology_devices`, or if the batch cannot be divided among the devices.
+        InputError: as `topology_devices`, or if the batch cannot be divided among the devices, or
+            the configuration has a data set.
     """
     devices = topology_devices(topology)
     mesh = device_mesh(config.compute, devices)
@@ -175,6 +176,8 @@ def _memory(compiled: jax.stages.Compiled, chip: Chip | None) -> dict[str, float
 
 def _source_shapes(config: TrainConfig) -> Source:
     """What the step makes its examples of, without making any."""
+    if config.data.dataset is not None:
+        raise InputError("the step is compiled with made faces: leave out --data.dataset")
     faces = training_source(dataclasses.replace(config.data, pool=0))
     if not config.data.pool:
         return faces
