@@ -43,21 +43,32 @@ class Regressed:
     logits: tuple[Float[np.ndarray, "h w d"], ...]
 
 
+def batch_sizes() -> tuple[int, ...]:
+    """How many faces the network takes at once; so few shapes are ever compiled.
+
+    On a CPU one: together they are no faster, and take more memory.
+    """
+    return (1,) if jax.default_backend() == "cpu" else (1, 4, LARGEST_BATCH)
+
+
 def batches(
-    faces: Sequence[Face], crops: Sequence[FaceCrop], *, guided: bool
+    faces: Sequence[Face],
+    crops: Sequence[FaceCrop],
+    *,
+    guided: bool,
+    sizes: tuple[int, ...] | None = None,
 ) -> Iterator[tuple[UInt8[Array, "b h w 3"], Float[Array, "b l 2"] | None, int]]:
     """Images, landmarks (crop pixels) if the network is guided, and how many are not padding.
 
-    On a CPU the faces go one by one: together they are no faster, and take more memory. Else
-    they go in batches padded to 1, 4 or 16, so that few shapes are ever compiled.
+    Batches are padded to one of `sizes`, in rising order; None takes those of `batch_sizes`.
 
     Raises:
         InputError: if landmarks are needed and a face has none.
     """
-    largest = 1 if jax.default_backend() == "cpu" else LARGEST_BATCH
-    for first in range(0, len(faces), largest):
-        count = min(largest, len(faces) - first)
-        size = next(size for size in (1, 4, LARGEST_BATCH) if size >= count)
+    sizes = sizes or batch_sizes()
+    for first in range(0, len(faces), sizes[-1]):
+        count = min(sizes[-1], len(faces) - first)
+        size = next(size for size in sizes if size >= count)
         padded = [first + min(i, count - 1) for i in range(size)]
         points = None
         if guided:

@@ -127,15 +127,11 @@ def write_outputs(face: Reconstruction, stem: Path, settings: OutputSettings) ->
         OSError: if a file cannot be written.
     """
     stem.parent.mkdir(parents=True, exist_ok=True)
-    mesh = face.mesh
-    if settings.smooth_surface:
-        mesh = smooth_surface(mesh, settings.smooth_surface)
-    if settings.faces is not None:
-        mesh = simplify_surface(mesh, settings.faces)
+    mesh = refined(face.mesh, smooth=settings.smooth_surface, faces=settings.faces)
     textured = mesh
     if {"glb", "obj", "ply", "preview", "gif", "mp4"} & set(settings.save):
         textured = texture_from_photo(mesh, face.photo)
-    paths = []
+    paths, turning = [], []
     for kind in settings.save:
         path = stem.with_name(stem.name + _suffix(kind))
         if kind in MESH_KINDS:
@@ -151,11 +147,23 @@ def write_outputs(face: Reconstruction, stem: Path, settings: OutputSettings) ->
             _write_depth(path, depth_map(mesh, face.photo.shape[:2]))
         elif kind in ("gif", "mp4"):
             upright = moved(textured, face.crop.crop_from_photo, "crop")
-            write_animation(path, turntable(upright))
+            turning = turning or list(turntable(upright))  # for both
+            write_animation(path, turning)
         else:
             write_png(path, _picture(kind, face, mesh, textured))
         paths.append(path)
     return paths
+
+
+def refined(mesh: Mesh, *, smooth: int, faces: int | None) -> Mesh:
+    """The surface after `smooth` rounds of smoothing, simplified to about `faces` triangles.
+
+    Raises:
+        InputError: if it cannot be simplified that far.
+    """
+    if smooth:
+        mesh = smooth_surface(mesh, smooth)
+    return mesh if faces is None else simplify_surface(mesh, faces)
 
 
 def depth_map(mesh: Mesh, shape: tuple[int, int]) -> Float[np.ndarray, "h w"]:

@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from vrn_jax.evaluation.tables import evaluation_tables
+from vrn_jax.evaluation.tables import aligned, evaluation_tables
 
 __all__ = [
     "data_table",
@@ -195,16 +195,7 @@ def _parity_lines(run: dict) -> list[str]:
         cost = run["costs"][name]
         memory = "" if cost["megabytes"] is None else f", {cost['megabytes']:.0f} MB"
         summary += f" {framework}: {cost['seconds']:.3f} s an image{memory}."
-    return [title, "", *_aligned(rows), "", summary, ""]
-
-
-def _aligned(rows: list[list[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rows = [rows[0], ["-" * width for width in widths], *rows[1:]]
-    return [
-        f"| {' | '.join(cell.ljust(n) for cell, n in zip(row, widths, strict=True))} |"
-        for row in rows
-    ]
+    return [title, "", *aligned(rows), "", summary, ""]
 
 
 def video_table(numbers: dict) -> str:
@@ -261,14 +252,6 @@ def _provenance(numbers: dict) -> str:
         f"`{numbers['command']}`, {numbers['date']}, commit {numbers['commit']}; "
         f"{numbers['machine']}; Python {numbers['python']}, {packages}."
     )
-
-
-_TABLES = {
-    "demo": demo_table,
-    "faces": faces_table,
-    "inference": inference_table,
-    "parity": parity_table,
-}
 
 
 def with_tables(text: str, folder: Path) -> str:

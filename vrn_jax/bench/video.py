@@ -23,9 +23,9 @@ from vrn_jax.faces.head import load_head
 from vrn_jax.faces.source import portraits_of
 from vrn_jax.faces.textures import load_textures
 from vrn_jax.geometry.mesh import moved
-from vrn_jax.geometry.rasterize import interpolate, rasterize
 from vrn_jax.inference import Reconstructor, load
 from vrn_jax.io.video import Frame, open_writer
+from vrn_jax.outputs import depth_map
 from vrn_jax.video import ShapeMaker, Stopwatch, reconstruct_video
 
 __all__ = ["jitter", "measure_video", "outline_shift"]
@@ -152,15 +152,14 @@ def _trembling(reconstructor: Reconstructor, clip: list[ClipFrame], smooth: bool
         shape = shapes[0]
         home = np.linalg.inv(shape.crop.crop_from_photo)
         on_frame = moved(shape.mesh, home, "photo")
-        fragments = rasterize(on_frame.vertices, on_frame.faces, clip[0].picture.shape[:2])
-        z = interpolate(fragments, on_frame.faces, on_frame.vertices[:, 2:])[..., 0]
-        seen = fragments.face >= 0
+        z = depth_map(on_frame, clip[0].picture.shape[:2])
+        seen = np.isfinite(z)
         rows, columns = np.nonzero(seen)
         middles.append(np.array([columns.mean(), rows.mean()]))
         crops.append(home[:2] @ [95.5, 95.5, 1.0])
         points = _GRID * home[0, 0] + crops[-1]
         x, y = points.round().astype(int).clip(0, np.array(seen.shape[::-1]) - 1).T
-        depths.append(np.where(seen[y, x], z[y, x], np.nan))
+        depths.append(z[y, x])
     truth = [np.argwhere(frame.covered).mean(axis=0)[::-1] for frame in clip]
     found = np.stack(middles)
     return {

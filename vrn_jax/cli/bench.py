@@ -1,6 +1,7 @@
 """`vrn bench`: speed and recall as JSON, and the tables made of it."""
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -217,6 +218,8 @@ def _measure_scaling(options: BenchScaling) -> dict:
 
 
 def _measure_demo(options: BenchDemo) -> dict:
+    # Here and in the server, which inherits it: what is compared has to run on the same device.
+    os.environ["JAX_PLATFORMS"] = "cpu"
     from vrn_jax.bench.demo import measure_demo
 
     return measure_demo(

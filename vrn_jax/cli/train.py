@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import tyro
-from etils import epath
 
 from vrn_jax.cli.process import keep_compiled_programs, writable_folder
 from vrn_jax.config import TrainConfig
@@ -87,6 +86,8 @@ def _compile_only(config: TrainConfig, topology: str) -> int:
     # This machine's own accelerator, if any, is not touched: it may be in use.
     if not topology.startswith("gpu"):
         os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    from etils import epath
+
     from vrn_jax.training.aot import compile_report, report_lines
     from vrn_jax.training.folder import write
 

@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import io
-import logging
 import re
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from jaxtyping import UInt8
 from PIL import Image
@@ -25,7 +24,7 @@ from vrn_jax.demo.api import Service, router
 from vrn_jax.demo.engine import Engine
 from vrn_jax.demo.guard import Guard
 from vrn_jax.demo.metrics import Metrics
-from vrn_jax.demo.refusal import Refusal, refusal_of
+from vrn_jax.demo.refusal import Refusal, answer, refusal_of
 from vrn_jax.demo.schema import About, Example, failures
 from vrn_jax.demo.sessions import Sessions
 from vrn_jax.demo.settings import Limits
@@ -37,7 +36,6 @@ from vrn_jax.version import __version__
 __all__ = ["ExamplePhoto", "create_app"]
 
 _PAGE = Path(__file__).parent / "page"
-_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,8 +87,9 @@ def create_app(
     )
     app.state.service = Service(engine, Sessions(limits), Uploads(limits), limits, metrics)
     app.include_router(router)
-    _add_page(app, _about(reconstructor, limits, examples), examples)
-    return Guard(app, hosts=hosts, policy=_policy(), limits=limits, metrics=metrics)
+    html = (_PAGE / "index.html").read_text(encoding="utf-8")
+    _add_page(app, html, _about(reconstructor, limits, examples), examples)
+    return Guard(app, hosts=hosts, policy=_policy(html), limits=limits, metrics=metrics)
 
 
 def _about(reconstructor: Reconstructor, limits: Limits, examples: list[ExamplePhoto]) -> About:
@@ -108,9 +107,8 @@ def _about(reconstructor: Reconstructor, limits: Limits, examples: list[ExampleP
     )
 
 
-def _add_page(app: FastAPI, about: About, examples: list[ExamplePhoto]) -> None:
+def _add_page(app: FastAPI, html: str, about: About, examples: list[ExamplePhoto]) -> None:
     pictures = [_jpeg(example.photo) for example in examples]
-    html = (_PAGE / "index.html").read_text(encoding="utf-8")
 
     @app.get("/", include_in_schema=False)
     async def page() -> HTMLResponse:
@@ -136,9 +134,8 @@ def _jpeg(photo: UInt8[np.ndarray, "h w 3"]) -> bytes:
     return buffer.getvalue()
 
 
-def _policy() -> str:
+def _policy(html: str) -> str:
     """Only this server is ever asked; the one script inside the page is known by its hash."""
-    html = (_PAGE / "index.html").read_text(encoding="utf-8")
     inline = re.findall(r'<script type="importmap">(.*?)</script>', html, re.DOTALL)
     hashes = (hashlib.sha256(text.encode()).digest() for text in inline)
     scripts = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in hashes)
@@ -157,29 +154,23 @@ def _policy() -> str:
     )
 
 
-def _failure(refusal: Refusal) -> JSONResponse:
-    content = {"error": refusal.code, "message": str(refusal)}
-    return JSONResponse(content, refusal.status, headers=refusal.headers)
-
-
 async def _answer_refusal(request: Request, error: Exception) -> Response:
     assert isinstance(error, VrnError)
-    return _failure(refusal_of(error))
+    return answer(refusal_of(error))
 
 
 async def _answer_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
     message = f"{request.method} {request.url.path[:80]}: {error.detail}"
-    return _failure(Refusal(error.status_code, code, message, dict(error.headers or {})))
+    return answer(Refusal(error.status_code, code, message, dict(error.headers or {})))
 
 
 async def _answer_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     problems = (f"{problem['loc'][-1]}: {problem['msg']}" for problem in error.errors())
-    return _failure(Refusal(422, "parameters", "; ".join(problems)))
+    return answer(Refusal(422, "parameters", "; ".join(problems)))
 
 
 async def _answer_internal(request: Request, error: Exception) -> Response:
-    _LOG.error("a request failed", exc_info=error)
-    return _failure(Refusal(500, "internal", "the server failed on this request; its log says why"))
+    return answer(Refusal(500, "internal", "the server failed on this request; its log says why"))

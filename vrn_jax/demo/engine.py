@@ -15,11 +15,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import jax
 import numpy as np
 from jaxtyping import UInt8
 
-from vrn_jax.batches import LARGEST_BATCH, Regressed, Started
+from vrn_jax.batches import LARGEST_BATCH, Regressed, Started, batch_sizes
 from vrn_jax.demo.metrics import Metrics
 from vrn_jax.demo.refusal import busy
 from vrn_jax.demo.settings import Limits
@@ -70,16 +69,14 @@ class Engine:
         threads = max(2, os.cpu_count() or 2)
         self._pool = ThreadPoolExecutor(threads, "vrn-host")
         # Volumes are large, so the device is not far ahead of the pool; but it is never idle.
-        on_cpu = jax.default_backend() == "cpu"
-        self._room = asyncio.Semaphore(threads + (2 if on_cpu else 2 * LARGEST_BATCH))
+        self._room = asyncio.Semaphore(threads + 2 * batch_sizes()[-1])
         self._ready = threading.Event()
 
     def start(self, photo: UInt8[np.ndarray, "h w 3"]) -> None:
         """Compiles all programs on a photo with a face, while requests already wait in line."""
-        self._device = threading.Thread(
+        threading.Thread(
             target=self._serve_device, args=(photo,), name="vrn-device", daemon=True
-        )
-        self._device.start()
+        ).start()
 
     @property
     def ready(self) -> bool:
@@ -161,8 +158,7 @@ class Engine:
     def _compile(self, photo: UInt8[np.ndarray, "h w 3"]) -> None:
         reconstructor = self._reconstructor
         pair = (photo, reconstructor.find_faces(photo)[0])
-        sizes = (1,) if jax.default_backend() == "cpu" else (1, 4, LARGEST_BATCH)
-        for size in sizes:
+        for size in batch_sizes():
             regressed = reconstructor.regress([pair] * size)
             reconstructor.finish(reconstructor.clean(regressed[0]), [0])
         self._ready.set()
@@ -187,7 +183,7 @@ class Engine:
 
     def _serve(self, jobs: list[_Job]) -> None:
         """On a CPU the faces go one by one anyway: then the first does not wait for the last."""
-        size = 1 if jax.default_backend() == "cpu" else LARGEST_BATCH
+        size = batch_sizes()[-1]
         for first in range(0, len(jobs), size):
             some = jobs[first : first + size]
             try:

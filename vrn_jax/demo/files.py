@@ -8,11 +8,10 @@ from typing import Literal
 
 import numpy as np
 
-from vrn_jax.geometry.isosurface import simplify_surface, smooth_surface
 from vrn_jax.geometry.texture import texture_from_photo
 from vrn_jax.io.animation import encode_gif
 from vrn_jax.io.mesh import mesh_files
-from vrn_jax.outputs import extras, in_frame, numbers
+from vrn_jax.outputs import extras, in_frame, numbers, refined
 from vrn_jax.reconstruction import Reconstruction
 from vrn_jax.rendering import render
 from vrn_jax.types import Mesh
@@ -53,11 +52,7 @@ def encoded(face: Reconstruction, stem: str, kind: Format, detail: Detail) -> di
     Raises:
         InputError: if the mesh cannot be simplified that far.
     """
-    mesh = face.mesh
-    if detail.smooth:
-        mesh = smooth_surface(mesh, detail.smooth)
-    if detail.faces is not None:
-        mesh = simplify_surface(mesh, detail.faces)
+    mesh = refined(face.mesh, smooth=detail.smooth, faces=detail.faces)
     if kind == "json":
         return {f"{stem}.json": json.dumps(numbers(face, mesh)).encode()}
     if kind != "stl":

@@ -8,7 +8,6 @@ with other origins (no CORS).
 
 import asyncio
 import ipaddress
-import json
 import time
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -18,7 +17,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vrn_jax.demo.metrics import Metrics
-from vrn_jax.demo.refusal import Refusal
+from vrn_jax.demo.refusal import Refusal, answer
 from vrn_jax.demo.settings import Limits
 
 __all__ = ["Guard"]
@@ -73,7 +72,7 @@ class Guard:
             self._check(scope)
             await self._app(scope, exchange.receive, exchange.send)
         except Refusal as refusal:
-            await exchange.refuse(refusal)
+            await answer(refusal)(scope, exchange.receive, exchange.send)
         except TimeoutError:
             exchange.status = exchange.status or 408  # the answer was not taken: nobody to tell
         finally:
@@ -139,13 +138,6 @@ class _Exchange:
                 headers["Connection"] = "close"
         async with asyncio.timeout(self._seconds):
             await self._send(message)
-
-    async def refuse(self, refusal: Refusal) -> None:
-        body = json.dumps({"error": refusal.code, "message": str(refusal)}).encode()
-        headers = {**refusal.headers, "content-type": "application/json"}
-        raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-        await self.send({"type": "http.response.start", "status": refusal.status, "headers": raw})
-        await self.send({"type": "http.response.body", "body": body})
 
     async def _drain(self) -> None:
         """Takes the rest of an upload for a moment: clients that are cut off miss the answer."""

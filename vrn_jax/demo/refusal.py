@@ -1,8 +1,10 @@
 """What the server says no with: a status, a word for programs and a sentence for people."""
 
+from fastapi.responses import JSONResponse
+
 from vrn_jax.errors import InputError, NoFaceError, VrnError, WeightsError
 
-__all__ = ["Refusal", "busy", "refusal_of"]
+__all__ = ["Refusal", "answer", "busy", "refusal_of"]
 
 
 class Refusal(VrnError):
@@ -21,6 +23,12 @@ class Refusal(VrnError):
 def busy(message: str, seconds: int = 2) -> Refusal:
     """The server has as much to do as it takes on; the client may come back after `seconds`."""
     return Refusal(503, "busy", message, {"Retry-After": str(seconds)})
+
+
+def answer(refusal: Refusal) -> JSONResponse:
+    """What the client gets."""
+    content = {"error": refusal.code, "message": str(refusal)}
+    return JSONResponse(content, refusal.status, headers=refusal.headers)
 
 
 def refusal_of(error: VrnError) -> Refusal:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from vrn_jax.metrics.statistics import YAW_BINS, Interval
 
-__all__ = ["PAPER", "comparison_table", "evaluation_tables"]
+__all__ = ["PAPER", "aligned", "comparison_table", "evaluation_tables"]
 
 PAPER = {
     "VRN": (0.0676, 0.0605),
@@ -66,7 +66,7 @@ def comparison_table(differences: Mapping[str, Interval], title: str = "second -
         ends = f"{found.low:+.4f} .. {found.high:+.4f}" if known else ""
         star = "*" if known and found.low * found.high > 0 else ""
         rows.append([_TITLES[metric], f"{found.mean:+.4f}", ends, str(found.n), star])
-    return "\n".join(_aligned(rows))
+    return "\n".join(aligned(rows))
 
 
 def _metric_table(
@@ -76,7 +76,7 @@ def _metric_table(
     rows = [[title, *names]]
     for method, found in cells.items():
         rows.append([method, *(_cell(found.get(name, {}).get(metric), metric) for name in names)])
-    return _aligned(rows)
+    return aligned(rows)
 
 
 def _cell(interval: list | None, metric: str) -> str:
@@ -105,7 +105,7 @@ def _group_tables(methods: Mapping[str, dict]) -> list[str]:
             if any(cells):
                 rows.append([f"{name}: {value}", *cells])
         if len(rows) > 1:
-            lines += [*_aligned(rows), ""]
+            lines += [*aligned(rows), ""]
     return lines
 
 
@@ -116,7 +116,7 @@ def _quoted() -> list[str]:
         "Quoted, not measured here: their mask of about 19,000 vertices is not public. Ours is the "
         "region named above, so compare the order of methods rather than the digits."
     )
-    return [*_aligned(rows), "", note, ""]
+    return [*aligned(rows), "", note, ""]
 
 
 def _failures(methods: Mapping[str, dict], photos: int) -> list[str]:
@@ -127,10 +127,11 @@ def _failures(methods: Mapping[str, dict], photos: int) -> list[str]:
             reasons[reason] = reasons.get(reason, 0) + 1
         why = "; ".join(f"{count} x {reason}" for reason, count in reasons.items())
         rows.append([method, str(len(found["failures"])), why[:200]])
-    return _aligned(rows)
+    return aligned(rows)
 
 
-def _aligned(rows: list[list[str]]) -> list[str]:
+def aligned(rows: list[list[str]]) -> list[str]:
+    """The lines of a Markdown table, its columns as wide as they have to be; headings first."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rows = [rows[0], ["-" * width for width in widths], *rows[1:]]
     return [

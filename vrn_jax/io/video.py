@@ -5,6 +5,7 @@ rate stays what it is. Audio is copied as it is, without being decoded.
 """
 
 import contextlib
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -231,8 +232,6 @@ def open_writer(
 
 
 def _camera(number: int) -> tuple[str, str]:
-    import sys
-
     if sys.platform not in _CAMERA_FORMATS:
         raise InputError("cameras by number are read on Linux and macOS; record a file and give it")
     form, name = _CAMERA_FORMATS[sys.platform]

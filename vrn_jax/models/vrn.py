@@ -65,11 +65,11 @@ class VRN(nn.Module):
         x = _Stem(*kind, name="stem")(x)
         stacks = _Stack(*kind, name="stacks")
         x, outputs = repeat(_apply_and_emit, stacks, x, length=self.config.stacks)
-        volume = _Head(*kind, out=self.config.depth, name="head")(x)
+        volume = _Head(*kind[:3], out=self.config.depth, name="head")(x)
         if self.config.task != "multitask":
             return Logits(volume, None)
         y = _Stack(*kind, name="landmark_stack")(outputs[-2])
-        return Logits(volume, _Head(*kind, out=self.config.landmarks, name="landmark_head")(y))
+        return Logits(volume, _Head(*kind[:3], out=self.config.landmarks, name="landmark_head")(y))
 
 
 def _apply_and_emit(stack: nn.Module, x: Array, _: None) -> tuple[Array, Array]:
@@ -116,7 +116,6 @@ class _Head(nn.Module):
     features: int
     norm: Statistics
     dtype: jax.typing.DTypeLike | None
-    remat: bool
     out: int
 
     @nn.compact

@@ -17,6 +17,7 @@ from vrn_jax.config import TrainConfig
 from vrn_jax.errors import InputError
 from vrn_jax.presets import from_dict
 from vrn_jax.training.parallel import shardings
+from vrn_jax.training.processes import is_alone
 from vrn_jax.training.state import TrainState, initial_state
 
 __all__ = ["Checkpoints"]
@@ -56,7 +57,7 @@ class Checkpoints:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         # After a failure another process may be gone, for which closing would wait.
-        if kind is None or jax.process_count() == 1:
+        if kind is None or is_alone():
             self._manager.close()
 
     def save(self, state: TrainState, metrics: dict[str, float] | None = None) -> None:

@@ -22,7 +22,7 @@ _COLLECTIVES = (
 )
 _BYTES = {"pred": 1, "token": 0, "opaque": 0, "bf16": 2, "f16": 2, "c64": 8, "c128": 16}
 _HEADER = re.compile(r"^(ENTRY )?%?([\w.\-~]+) \(.*\) -> .* \{$")
-_INSTRUCTION = re.compile(r"^\s+(ROOT )?%?([\w.\-~]+) = (.*)$")
+_INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.\-~]+) = (.*)$")
 _ARRAY = re.compile(r"([a-z]+\d*(?:e\d+m\d+\w*)?)\[([\d,]*)\](?:\{([^}]*)\})?")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 
@@ -54,7 +54,6 @@ class Instruction:
     attributes: str
     argument: str
     """What stands in the parentheses: operands, a parameter's number, a constant's value."""
-    is_root: bool
 
     def called(self) -> Iterator[tuple[str, int]]:
         """Computations that run when this one does, and how often (0: not stated).
@@ -164,11 +163,11 @@ def parse(text: str) -> Program:
             body = program.computations.setdefault(header[2], [])
             program.entry = header[2] if header[1] else program.entry
         elif body is not None and (match := _INSTRUCTION.match(line)):
-            body.append(_instruction(match[2], match[3], is_root=bool(match[1])))
+            body.append(_instruction(match[1], match[2]))
     return program
 
 
-def _instruction(name: str, rest: str, *, is_root: bool) -> Instruction:
+def _instruction(name: str, rest: str) -> Instruction:
     outputs, rest = _type(rest)
     opcode, _, rest = rest.partition("(")
     operands, attributes = _until_closed(rest)
@@ -179,7 +178,6 @@ def _instruction(name: str, rest: str, *, is_root: bool) -> Instruction:
         tuple(re.findall(r"%([\w.\-~]+)", operands)),
         attributes,
         operands,
-        is_root,
     )
 
 

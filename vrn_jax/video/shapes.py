@@ -10,11 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from vrn_jax.batches import cut_out, landmarks_on_crop
+from vrn_jax.batches import batch_sizes, batches, cut_out
 from vrn_jax.detection import FaceTracker
 from vrn_jax.errors import InputError
 from vrn_jax.inference import Reconstructor
@@ -107,20 +106,13 @@ class ShapeMaker:
 
     def _start(self, found: list[_Found]) -> list[Array]:
         """The volumes of these faces, one after the other on a CPU, where that is no slower."""
-        if not found:
-            return []
-        crops = np.stack([one.crop.image for one in found])
-        points = None
-        if self.reconstructor.info.model.task == "guided":
-            points = np.stack([landmarks_on_crop(one.face, one.crop) for one in found])
-        size = 1 if jax.default_backend() == "cpu" else self.batch
+        guided = self.reconstructor.info.model.task == "guided"
+        sizes = (min(self.batch, batch_sizes()[-1]),)
         volumes: list[Array] = []
-        for first in range(0, len(found), size):
-            # Batches of one size: each size would be compiled.
-            rows = np.minimum(np.arange(first, first + size), len(found) - 1)
-            given = None if points is None else points[rows]
-            made = coarse_volumes(self.reconstructor, crops[rows], given)
-            volumes += [made[i] for i in range(min(size, len(found) - first))]
+        faces, crops = [one.face for one in found], [one.crop for one in found]
+        for images, points, count in batches(faces, crops, guided=guided, sizes=sizes):
+            made = coarse_volumes(self.reconstructor, images, points)
+            volumes += [made[i] for i in range(count)]
         return volumes
 
     def _finish(self, batch: _Batch, volumes: list[Array]) -> Iterator[tuple[Frame, list[Shape]]]:

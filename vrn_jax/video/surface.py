@@ -27,8 +27,8 @@ _LEAST_SIGMA_PX = 1.0  # against aliasing, where the weights ask for no smoothin
 
 def coarse_volumes(
     reconstructor: Reconstructor,
-    crops: UInt8[np.ndarray, "b height width 3"],
-    landmarks: Float[np.ndarray, "b l 2"] | None,
+    crops: UInt8[Array, "b height width 3"],
+    landmarks: Float[Array, "b l 2"] | None,
 ) -> Float[Array, "b h w d"]:
     """Smoothed probabilities at every `STEP`, set going on the device without waiting."""
     fine = reconstructor.volumes(crops, landmarks, stride=STEP[0])
