@@ -60,7 +60,7 @@ def case() -> Case:
     flat = points[head.landmarks, :2]
     points[:, :2] += 95.5 - (flat.min(axis=0) + flat.max(axis=0)) / 2
     numbers = np.cumsum(head.solid) - 1
-    faces = numbers[head.faces[head.solid[head.faces].all(axis=1)]][:, ::-1]
+    faces = numbers[head.region_faces][:, ::-1]
     surface = Mesh(points[head.solid], faces, "photo")
     return Case("frontal", PHOTO, points[head.landmarks], 0.0, None, surface)
 

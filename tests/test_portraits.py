@@ -16,7 +16,7 @@ from vrn_jax.cli.textures import DataTextures, data_textures
 from vrn_jax.detection import FACEMESH_OF_IBUG, FaceDetector
 from vrn_jax.errors import InputError
 from vrn_jax.faces.correspond import SurfacePoints, mirrored_points, nearest_on_face
-from vrn_jax.faces.draw import photo_from_turned, posed
+from vrn_jax.faces.draw import photo_from_turned
 from vrn_jax.faces.fit import HeadFit, HeadFitter, solve_bounded
 from vrn_jax.faces.head import MASKS, Head, save_head
 from vrn_jax.faces.identities import fit_identities, standard_identities
@@ -33,6 +33,7 @@ from vrn_jax.faces.textures import (
 )
 from vrn_jax.geometry.pose import MEAN_LANDMARKS
 from vrn_jax.geometry.rasterize import interpolate, rasterize
+from vrn_jax.geometry.transforms import apply_affine as posed
 
 HALF_AXES = np.array([7.5, 10.5, 9.0])  # cm
 SCALE = 14.0  # pixels per cm

@@ -17,10 +17,8 @@ from jaxtyping import Float
 from vrn_jax.bench.provenance import provenance
 from vrn_jax.config import FaceSettings, Layout, VideoSettings
 from vrn_jax.detection import FaceTracker
-from vrn_jax.faces.builtin import builtin_head
 from vrn_jax.faces.clip import Acting, ClipFrame, make_clip, still, talking
-from vrn_jax.faces.head import load_head
-from vrn_jax.faces.source import portraits_of
+from vrn_jax.faces.source import head_of, portraits_of
 from vrn_jax.faces.textures import load_textures
 from vrn_jax.geometry.mesh import moved
 from vrn_jax.inference import Reconstructor, load
@@ -111,7 +109,7 @@ def _clip(
     frames: int,
     number: int,
 ) -> Iterator[ClipFrame]:
-    loaded = builtin_head() if head is None else load_head(head)
+    loaded = head_of(head)
     portraits = None
     if textures is not None:
         portraits = portraits_of(load_textures(textures, loaded), held_out=True)

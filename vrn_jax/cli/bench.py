@@ -246,13 +246,11 @@ def _measure_faces(options: BenchFaces) -> dict:
     from tqdm import tqdm
 
     from vrn_jax.bench.faces import measure_faces
-    from vrn_jax.faces.builtin import builtin_head
-    from vrn_jax.faces.head import load_head
-    from vrn_jax.faces.source import face_source
+    from vrn_jax.faces.source import face_source, head_of
 
     return measure_faces(
         face_source(options.head, options.textures, options.faces),
-        builtin_head() if options.head is None else load_head(options.head),
+        head_of(options.head),
         count=options.count,
         batch=options.batch,
         portraits=options.portraits,

@@ -100,10 +100,9 @@ def _head(options: DataHead) -> int:
 
 
 def _info(options: DataInfo) -> int:
-    from vrn_jax.faces.builtin import builtin_head
-    from vrn_jax.faces.head import load_head
+    from vrn_jax.faces.source import head_of
 
-    head = builtin_head() if options.head is None else load_head(options.head)
+    head = head_of(options.head)
     print(f"{_counts(head)}\nexpressions: {' '.join(head.expression_names)}\nfrom {head.source}")
     return 0
 

@@ -132,8 +132,7 @@ def _methods(options: Evaluate, weights: "Weights") -> "tuple[dict[str, Method],
         network,
         without_guidance,
     )
-    from vrn_jax.faces.builtin import builtin_head
-    from vrn_jax.faces.head import load_head
+    from vrn_jax.faces.source import head_of
     from vrn_jax.inference import Reconstructor
 
     with without_info_lines():
@@ -142,7 +141,7 @@ def _methods(options: Evaluate, weights: "Weights") -> "tuple[dict[str, Method],
     if weights.info.model.task == "guided":
         blind = Reconstructor(without_guidance(weights), detector=detector)
         methods["ours, no guidance"] = network(blind)
-    head = builtin_head() if options.head is None else load_head(options.head)
+    head = head_of(options.head)
     methods |= {"mean head": mean_head(head), "flat plane": flat_plane}
     return methods | {"FaceMesh": facemesh_surface}, detector
 
@@ -214,23 +213,24 @@ _CURVES = {
 
 def _draw(folder: Path, cases: "Cases", method: "Method", find: "Find", rows: "list[Row]") -> None:
     """worst-and-best.png: our largest errors and our smallest."""
-    from vrn_jax.evaluation.pictures import case_tile, sheet
+    from vrn_jax.evaluation.pictures import case_tile
     from vrn_jax.io.image import write_png
+    from vrn_jax.rendering import sheet
 
-    names = list(dict.fromkeys(row.method for row in rows))
-    ours = [row for row in rows if row.method == names[0]]
+    ours = [row for row in rows if row.method == "ours"]
     metric = next((m for m in _CURVES if any(m in row.values for row in ours)), None)
+    if metric is None:
+        return
     ranked = sorted(
         (i for i, row in enumerate(ours) if metric in row.values),
-        key=lambda i: -ours[i].values[metric or ""],
+        key=lambda i: -ours[i].values[metric],
     )
     tiles = []
     for i in dict.fromkeys([*ranked[:_SHOWN], *ranked[-_SHOWN:]]):
         case = cases[i]
-        label = f"{ours[i].name}: {metric} {ours[i].values[metric or '']:.4f}"
+        label = f"{ours[i].name}: {metric} {ours[i].values[metric]:.4f}"
         tiles.append(case_tile(case, method(case, find(case.photo)), label))
-    if tiles:
-        write_png(folder / "worst-and-best.png", sheet(tiles))
+    write_png(folder / "worst-and-best.png", sheet(tiles, 1))
 
 
 def _compare(paths: Sequence[Path], method: str) -> int:

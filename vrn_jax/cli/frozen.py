@@ -90,10 +90,9 @@ def _source(options: DataExport, held_out: bool) -> "FaceSource":
 
 def _made_from(options: DataExport) -> dict[str, str]:
     """Whose data the faces are made of."""
-    from vrn_jax.faces.builtin import builtin_head
-    from vrn_jax.faces.head import load_head
+    from vrn_jax.faces.source import head_of
 
-    head = builtin_head() if options.head is None else load_head(options.head)
+    head = head_of(options.head)
     if options.textures is None:
         return {"head": head.source, "skin": "drawn by vrn_jax"}
     portraits = f"colours and shapes in {options.textures.name}; the terms of their photos apply"

@@ -15,6 +15,7 @@ from vrn_jax.data.fit_record import decode_fit
 from vrn_jax.data.fits import photo_from_head
 from vrn_jax.data.stored import open_data_set, split_records
 from vrn_jax.errors import InputError
+from vrn_jax.geometry.transforms import apply_affine
 
 __all__ = ["AflwSample", "AflwSamples"]
 
@@ -73,7 +74,7 @@ class AflwSamples:
             raise InputError(f"the photo of {fit.name} is damaged: {error}") from error
         place = photo_from_head(fit.pose, photo.shape[0])
         head = self._model.vertices(fit.shape, fit.expression)
-        points = head @ place[:, :3].T + place[:, 3]
+        points = apply_affine(place, head)
         return AflwSample(
             fit.name,
             photo,

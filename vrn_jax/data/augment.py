@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from vrn_jax.config import FaceSettings
-from vrn_jax.geometry.crop import crop_from_box, landmark_box, quarter_turns
+from vrn_jax.geometry.crop import crop_from_landmarks
 from vrn_jax.geometry.grid import VRN_GRID
 from vrn_jax.geometry.transforms import similarity
 
@@ -55,7 +55,7 @@ def augmented_crop(
     Raises:
         InputError: if the landmarks cannot be a face's.
     """
-    plain = crop_from_box(landmark_box(landmarks), quarter_turns(landmarks))
+    plain = crop_from_landmarks(landmarks)
     middle = np.array([VRN_GRID.columns - 1, VRN_GRID.rows - 1]) / 2
     moved = similarity(
         augmentation.zoom, augmentation.turn_rad, middle, middle + augmentation.shift_px

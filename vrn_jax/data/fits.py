@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt8
 from vrn_jax.data.bfm import MICROMETRES, BaselModel
 from vrn_jax.data.labels import labelled
 from vrn_jax.faces.sample import Example
+from vrn_jax.faces.source import one_by_one_on_cpu
 from vrn_jax.geometry.solid import CELLS, SLOTS, field_pixels, make_solid
 from vrn_jax.geometry.zbuffer import slots_needed
 
@@ -162,8 +163,7 @@ def examples_of_fits(model: FitModel, fits: Fits) -> Example:
     def make(one: tuple[Array, Fits]) -> Example:
         return _example(model, *one)
 
-    one_by_one = jax.default_backend() == "cpu"
-    return jax.lax.map(make, (points, fits)) if one_by_one else jax.vmap(make)((points, fits))
+    return one_by_one_on_cpu(make, (points, fits))
 
 
 def _example(model: FitModel, points: Float[Array, "v 3"], fit: Fits) -> Example:

@@ -4,7 +4,6 @@ The records are those of frozen made faces (`data.record`), so everything that r
 the others. Training needs none of it: it makes the volumes on the device.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,6 @@ from vrn_jax.data.record import (
 )
 from vrn_jax.data.shards import record_writer, shard_template
 from vrn_jax.data.sources import DataSet, examples_of
-from vrn_jax.data.stored import METADATA
 from vrn_jax.errors import InputError
 from vrn_jax.io.atomic import writing
 from vrn_jax.version import __version__
@@ -84,8 +82,6 @@ def freeze(
         metadata=tfds.core.MetadataDict(plan),
         disable_shuffling=True,
     )
-    with writing(folder / METADATA) as partial:
-        partial.write_text(json.dumps(plan), encoding="utf-8")
 
 
 def _faces(data: DataSet, make: Callable[[Any], Any], total: int) -> Iterator[FrozenExample]:

@@ -14,7 +14,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import tensorflow_datasets as tfds
@@ -28,10 +27,12 @@ from vrn_jax.data.labels import labelled
 from vrn_jax.data.prepare import DataSetCard, Encoded, Preparation
 from vrn_jax.errors import InputError
 from vrn_jax.faces.sample import Example
+from vrn_jax.faces.source import one_by_one_on_cpu
 from vrn_jax.geometry.mesh import outer_eye_distance
 from vrn_jax.geometry.pose import MEAN_LANDMARKS
 from vrn_jax.geometry.rasterize import interpolate, rasterize
 from vrn_jax.geometry.solid import CELLS, field_pixels, solid_of_height
+from vrn_jax.geometry.transforms import apply_affine
 
 __all__ = [
     "SCANS",
@@ -112,8 +113,8 @@ def read_scan(file: Path, name: str) -> ScanRecord:
     landmarks, photo_from_mesh = described["landmarks"], described["photo_from_mesh"]
     mesh = _mesh(file.parent / described["mesh"])
     head_from_mesh = _head_from_mesh(landmarks, described["units_per_cm"])
-    points = np.asarray(mesh.vertices) @ head_from_mesh[:, :3].T + head_from_mesh[:, 3]
-    landmarks = landmarks @ head_from_mesh[:, :3].T + head_from_mesh[:, 3]
+    points = apply_affine(head_from_mesh, np.asarray(mesh.vertices))
+    landmarks = apply_affine(head_from_mesh, landmarks)
     apart = outer_eye_distance(landmarks)
     if not 6 < apart < 13:
         raise InputError(
@@ -163,7 +164,7 @@ def examples_of_scans(scans: Scans) -> Example:
             jnp.asarray(scan.mirrored),
         )
 
-    return jax.lax.map(make, scans) if jax.default_backend() == "cpu" else jax.vmap(make)(scans)
+    return one_by_one_on_cpu(make, scans)
 
 
 @cache

@@ -16,11 +16,11 @@ import grain
 import jax
 import numpy as np
 from google.protobuf.message import DecodeError
-from jaxtyping import UInt8
+from jaxtyping import Float, Float32, UInt8
 from PIL import Image
 
 from vrn_jax.config import FaceSettings
-from vrn_jax.data.augment import PLAIN, Augmentation, augmented_crop, coloured, draw_augmentation
+from vrn_jax.data.augment import PLAIN, augmented_crop, coloured, draw_augmentation
 from vrn_jax.data.bfm import BaselModel
 from vrn_jax.data.builders import FIT_DATA_SETS
 from vrn_jax.data.fit_record import FitRecord, decode_fit
@@ -43,6 +43,7 @@ from vrn_jax.faces.sample import Example
 from vrn_jax.geometry.crop import warp
 from vrn_jax.geometry.grid import VRN_GRID
 from vrn_jax.geometry.solid import Packed
+from vrn_jax.geometry.transforms import apply_affine
 
 __all__ = ["Batch", "DataSet", "Sample", "examples_of", "open_for_training"]
 
@@ -129,15 +130,9 @@ class _LoadFit:
         photo = _decoded(fit.image)
         place = photo_from_head(fit.pose, photo.shape[0])
         parameters = np.concatenate([fit.shape, fit.expression])
-        landmarks = self.keypoints(parameters) @ place[:, :3].T + place[:, 3]
-        augmentation = PLAIN if rng is None else draw_augmentation(rng, self.settings)
-        crop = augmented_crop(landmarks, augmentation)
-        return Fits(
-            _cropped(photo, crop, augmentation),
-            parameters,
-            crop_from_photo_space(crop, place).astype(np.float32),
-            np.array(augmentation.mirrored),
-        )
+        landmarks = self.keypoints(parameters)
+        image, matrix, mirrored = _cropped(photo, place, landmarks, self.settings, rng)
+        return Fits(image, parameters, matrix, mirrored)
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,16 +143,8 @@ class _LoadScan:
         scan = decode_scan(record)
         photo = _decoded(scan.image)
         place = scan.photo_from_head.astype(np.float64)
-        landmarks = scan.landmarks @ place[:, :3].T + place[:, 3]
-        augmentation = PLAIN if rng is None else draw_augmentation(rng, self.settings)
-        crop = augmented_crop(landmarks, augmentation)
-        return Scans(
-            _cropped(photo, crop, augmentation),
-            scan.height,
-            scan.landmarks,
-            crop_from_photo_space(crop, place).astype(np.float32),
-            np.array(augmentation.mirrored),
-        )
+        image, matrix, mirrored = _cropped(photo, place, scan.landmarks, self.settings, rng)
+        return Scans(image, scan.height, scan.landmarks, matrix, mirrored)
 
 
 def _load_face(record: bytes, rng: np.random.Generator | None) -> Example:
@@ -235,7 +222,20 @@ def _decoded(image: bytes) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def _cropped(
-    photo: UInt8[np.ndarray, "h w 3"], crop: np.ndarray, augmentation: Augmentation
-) -> UInt8[np.ndarray, "h2 w2 3"]:
-    cut = warp(photo, crop, VRN_GRID.shape[:2])
-    return cut if augmentation.colour == PLAIN.colour else coloured(cut, augmentation.colour)
+    photo: UInt8[np.ndarray, "h w 3"],
+    photo_from_head: Float[np.ndarray, "3 4"],
+    landmarks: Float[np.ndarray, "68 3"],
+    settings: FaceSettings,
+    rng: np.random.Generator | None,
+) -> tuple[UInt8[np.ndarray, "h2 w2 3"], Float32[np.ndarray, "3 4"], np.ndarray]:
+    """A photo's crop, augmented where numbers are drawn, `crop_from_head`, and if it is mirrored.
+
+    `landmarks` are in the head frame.
+    """
+    augmentation = PLAIN if rng is None else draw_augmentation(rng, settings)
+    crop = augmented_crop(apply_affine(photo_from_head, landmarks), augmentation)
+    image = warp(photo, crop, VRN_GRID.shape[:2])
+    if augmentation.colour != PLAIN.colour:
+        image = coloured(image, augmentation.colour)
+    matrix = crop_from_photo_space(crop, photo_from_head).astype(np.float32)
+    return image, matrix, np.array(augmentation.mirrored)

@@ -16,8 +16,10 @@ from vrn_jax.data.aflw import AflwSamples
 from vrn_jax.errors import InputError
 from vrn_jax.faces.sample import Attributes
 from vrn_jax.faces.source import FaceSource
+from vrn_jax.geometry.mesh import grid_faces
 from vrn_jax.geometry.pose import MEAN_LANDMARKS
 from vrn_jax.geometry.solid import FIELD_CM, Solid, front_z
+from vrn_jax.geometry.transforms import apply_affine
 from vrn_jax.io.image import PHOTO_SUFFIXES, read_photo
 from vrn_jax.io.landmarks import read_landmarks
 from vrn_jax.metrics.baselines import fit_weak_perspective
@@ -162,15 +164,13 @@ def solid_surface(solid: Solid) -> Mesh:
     cell = FIELD_CM / count
     step = (np.arange(0, count, _EVERY) - (count - 1) / 2) * cell
     x, y = np.meshgrid(step, -step)
-    number = np.arange(height.size).reshape(height.shape)
-    a, b, c, d = number[:-1, :-1], number[:-1, 1:], number[1:, :-1], number[1:, 1:]
-    corners = np.concatenate([np.stack(t, -1).reshape(-1, 3) for t in ((a, b, c), (b, d, c))])
+    corners = grid_faces(height.shape)
     inside = np.isfinite(height).ravel()
     faces = corners[inside[corners].all(axis=1)]
     used = np.zeros(height.size, bool)
     used[faces] = True
     matrix = np.asarray(solid.crop_from_head, np.float64)
-    points = np.stack([x, y, height], axis=-1).reshape(-1, 3)[used] @ matrix[:, :3].T + matrix[:, 3]
+    points = apply_affine(matrix, np.stack([x, y, height], axis=-1).reshape(-1, 3)[used])
     points[:, 2] -= float(_front_z(solid))
     if np.linalg.det(matrix[:, :3]) > 0:  # y turned over and x mirrored: left and right change
         faces = faces[:, ::-1]

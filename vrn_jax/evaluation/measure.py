@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 from vrn_jax.errors import InputError
 from vrn_jax.evaluation.cases import Case, Cases
 from vrn_jax.evaluation.methods import Method, Prediction
-from vrn_jax.geometry.crop import crop_from_box, landmark_box, quarter_turns
+from vrn_jax.geometry.crop import crop_from_landmarks
 from vrn_jax.geometry.grid import VRN_GRID
 from vrn_jax.geometry.mesh import moved
 from vrn_jax.geometry.transforms import apply_similarity
@@ -102,7 +102,7 @@ def measure(case: Case, prediction: Prediction) -> tuple[dict[str, float], str]:
     Raises:
         InputError: if landmarks or mesh are impossible.
     """
-    place = crop_from_box(landmark_box(case.landmarks), quarter_turns(case.landmarks))
+    place = crop_from_landmarks(case.landmarks)
     truth = apply_similarity(place, case.landmarks)
     values = _landmark_errors(prediction.landmarks, truth, place)
     if prediction.iou is not None:

@@ -7,6 +7,7 @@ photo alone, through our own detector.
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -14,21 +15,22 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.spatial import Delaunay
 
+from vrn_jax.data.fits import crop_from_photo_space
 from vrn_jax.detection.boxes import overlaps
 from vrn_jax.detection.facemesh import FACEMESH_OF_IBUG
 from vrn_jax.errors import NoFaceError
 from vrn_jax.evaluation.cases import Case
 from vrn_jax.faces.head import Head
-from vrn_jax.geometry.crop import crop_from_box, landmark_box, quarter_turns
+from vrn_jax.geometry.crop import crop_from_landmarks, landmark_box
 from vrn_jax.geometry.grid import VRN_GRID, VolumeGrid
-from vrn_jax.geometry.mesh import moved
+from vrn_jax.geometry.mesh import grid_faces, moved
 from vrn_jax.geometry.pose import MEAN_LANDMARKS
 from vrn_jax.geometry.solid import Solid, make_solid, occupancy
-from vrn_jax.geometry.transforms import similarity_scale
+from vrn_jax.geometry.transforms import apply_affine, similarity_scale
 from vrn_jax.inference import Reconstructor
 from vrn_jax.interop.weights import Weights
 from vrn_jax.metrics.alignment import fit_similarity
-from vrn_jax.metrics.baselines import fit_weak_perspective, posed_head
+from vrn_jax.metrics.baselines import fit_weak_perspective
 from vrn_jax.metrics.volume import iou
 from vrn_jax.types import Face, Mesh
 
@@ -103,41 +105,42 @@ def without_guidance(weights: Weights) -> Weights:
 
 def mean_head(head: Head) -> Method:
     """A head's neutral face region in the weak perspective that fits the true 2D landmarks."""
-    region = head.faces[head.solid[head.faces].all(axis=1)]
+    region = head.region_faces
     used = np.unique(region)
     number = np.full(len(head.neutral), -1)
     number[used] = np.arange(len(used))
     points = head.neutral.astype(np.float64)
 
+    @cache
+    def frontal() -> Solid:
+        return _solid(
+            jnp.asarray(head.neutral), jnp.asarray(region[:, ::-1]), jnp.eye(3, 4)
+        )  # of no pose yet
+
     def predict(case: Case, _: Sequence[Face]) -> Prediction:
         flat = case.landmarks[:, :2]
-        whole = posed_head(points, head.faces, head.landmarks, flat, "photo")
-        mesh = Mesh(whole.vertices[used], number[region][:, ::-1], "photo")
+        photo_from_head = _camera(points[head.landmarks], flat)
+        vertices = apply_affine(photo_from_head, points)
+        mesh = Mesh(vertices[used], number[region][:, ::-1], "photo")
         score = None
         if case.solid is not None:
-            matrix = _posed(points, head, flat)
-            own = _solid(
-                jnp.asarray(head.neutral),
-                jnp.asarray(region[:, ::-1]),
-                jnp.asarray(matrix, jnp.float32),
-            )
-            place = crop_from_box(landmark_box(flat), quarter_turns(flat))
-            score = _iou(_volume(_placed(own, place)), case, place, VRN_GRID)
-        return Prediction(mesh, whole.vertices[head.landmarks], score)
+            place = crop_from_landmarks(flat)
+            own = _placed(frontal()._replace(crop_from_head=photo_from_head), place)
+            score = _iou(_volume(own), case, place, VRN_GRID)
+        return Prediction(mesh, vertices[head.landmarks], score)
 
     return predict
 
 
 def flat_plane(case: Case, _: Sequence[Face]) -> Prediction:
     """A square that faces the viewer, as large as the network's crop of the true landmarks."""
-    place = crop_from_box(landmark_box(case.landmarks), quarter_turns(case.landmarks))
+    place = crop_from_landmarks(case.landmarks)
     side = np.arange(0.0, VRN_GRID.columns, 1.5)
     x, y = np.meshgrid(side, side)
-    number = np.arange(x.size).reshape(x.shape)
-    a, b, c, d = number[:-1, :-1], number[:-1, 1:], number[1:, :-1], number[1:, 1:]
-    faces = np.concatenate([np.stack(t, -1).reshape(-1, 3) for t in ((a, b, c), (b, d, c))])
     points = np.stack([x, y, np.zeros_like(x)], axis=-1).reshape(-1, 3)
-    return Prediction(moved(Mesh(points, faces, "crop"), np.linalg.inv(place), "photo"))
+    return Prediction(
+        moved(Mesh(points, grid_faces(x.shape), "crop"), np.linalg.inv(place), "photo")
+    )
 
 
 def facemesh_surface(case: Case, faces: Sequence[Face]) -> Prediction:
@@ -152,21 +155,20 @@ def facemesh_surface(case: Case, faces: Sequence[Face]) -> Prediction:
     return Prediction(Mesh(points, triangles, "photo"), landmarks)
 
 
-def _posed(points: Float[np.ndarray, "v 3"], head: Head, flat: Float[np.ndarray, "68 2"]):
-    """The same pose as `posed_head`'s, as the map from head centimetres to photo pixels."""
+def _camera(
+    landmarks: Float[np.ndarray, "68 3"], flat: Float[np.ndarray, "68 2"]
+) -> Float[np.ndarray, "3 4"]:
+    """From head centimetres to photo pixels, in the weak perspective that fits best."""
     flip = np.array([1.0, -1.0, 1.0])
-    camera = fit_weak_perspective(points[head.landmarks] * flip, flat)
+    camera = fit_weak_perspective(landmarks * flip, flat)
     return np.column_stack([camera.scale * camera.rotation * flip, [*camera.translation, 0.0]])
 
 
 def _placed(solid: Solid, crop_from_photo: Float[np.ndarray, "3 3"]) -> Solid:
     """A solid whose pose is in photo pixels, in crop pixels."""
-    scale = similarity_scale(crop_from_photo)
-    matrix = np.asarray(solid.crop_from_head, np.float64)
-    flat = crop_from_photo[:2, :2] @ matrix[:2]
-    flat[:, 3] += crop_from_photo[:2, 2]
-    placed = np.concatenate([flat, scale * matrix[2:]])
-    return solid._replace(crop_from_head=jnp.asarray(placed, jnp.float32))
+    photo_from_head = np.asarray(solid.crop_from_head, np.float64)
+    matrix = crop_from_photo_space(crop_from_photo, photo_from_head)
+    return solid._replace(crop_from_head=jnp.asarray(matrix, jnp.float32))
 
 
 def _iou(

@@ -1,23 +1,21 @@
 """Cumulative error curves as SVG, and a sheet of the worst and the best faces."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image, ImageDraw
 
-from vrn_jax.errors import InputError
 from vrn_jax.evaluation.cases import Case
 from vrn_jax.evaluation.methods import Prediction
-from vrn_jax.geometry.crop import crop_from_box, landmark_box, quarter_turns, warp
+from vrn_jax.geometry.crop import crop_from_landmarks, warp
 from vrn_jax.geometry.grid import VRN_GRID
 from vrn_jax.geometry.mesh import moved
 from vrn_jax.metrics.statistics import area_under_curve, cumulative_error
-from vrn_jax.rendering import render
+from vrn_jax.rendering import labelled, render
 from vrn_jax.types import Mesh
 
-__all__ = ["case_tile", "curves_svg", "sheet"]
+__all__ = ["case_tile", "curves_svg"]
 
 _COLOURS = ("#1b6ca8", "#d1495b", "#66a182", "#edae49", "#8d6a9f", "#555555")
 _WIDTH, _HEIGHT, _LEFT, _TOP = 640, 400, 56, 24
@@ -62,34 +60,17 @@ def curves_svg(errors: Mapping[str, Float[np.ndarray, " n"]], title: str, limit:
 
 def case_tile(case: Case, prediction: Prediction, label: str) -> UInt8[np.ndarray, "h w 3"]:
     """The photo's crop, the guess from the front and the side, and the truth where it is known."""
-    place = crop_from_box(landmark_box(case.landmarks), quarter_turns(case.landmarks))
+    place = crop_from_landmarks(case.landmarks)
     size = VRN_GRID.columns
     pictures = [warp(case.photo, place, VRN_GRID.shape[:2]), *_looks(prediction.mesh, place, size)]
     if case.surface is not None:
         pictures += _looks(case.surface, place, size)
-    return _titled(np.concatenate(pictures, axis=1), label)
-
-
-def sheet(tiles: Sequence[UInt8[np.ndarray, "h w 3"]]) -> UInt8[np.ndarray, "H W 3"]:
-    """Tiles below each other.
-
-    Raises:
-        InputError: if there is none.
-    """
-    if not tiles:
-        raise InputError("there is nothing to show: no face could be measured")
-    return np.concatenate(list(tiles))
+    return labelled(np.concatenate(pictures, axis=1), label)
 
 
 def _looks(mesh: Mesh, place: Float[np.ndarray, "3 3"], size: int) -> list[np.ndarray]:
     upright = moved(mesh, place, "crop")
     return [render(upright, yaw_deg=yaw, size=size, view_width=150.0) for yaw in (0.0, 50.0)]
-
-
-def _titled(picture: UInt8[np.ndarray, "h w 3"], label: str) -> UInt8[np.ndarray, "H w 3"]:
-    strip = Image.new("RGB", (picture.shape[1], 20), (255, 255, 255))
-    ImageDraw.Draw(strip).text((4, 4), label, fill=(0, 0, 0))
-    return np.concatenate([np.asarray(strip), picture])
 
 
 def _text(x: float, y: float, text: str, anchor: str, colour: str = "#222") -> str:

@@ -15,10 +15,11 @@ from scipy.spatial import KDTree
 from vrn_jax.detection.facemesh import FACEMESH_SIZE, MARGIN, FaceMesh
 from vrn_jax.detection.views import halvings, region
 from vrn_jax.errors import InputError
-from vrn_jax.faces.draw import draw, normals_in_photo, painted, photo_from_turned, posed
+from vrn_jax.faces.draw import draw, normals_in_photo, painted, photo_from_turned
 from vrn_jax.faces.head import PARTS, Head
 from vrn_jax.geometry.crop import landmark_box
 from vrn_jax.geometry.rasterize import interpolate, rasterize
+from vrn_jax.geometry.transforms import apply_affine
 
 __all__ = ["SurfacePoints", "facemesh_points"]
 
@@ -110,7 +111,7 @@ def look(
     photo_from_head = photo_from_turned(yaw, pitch, SCALE, np.zeros(2))
     centre = vertices[head.landmarks].mean(axis=0)
     photo_from_head[:2, 3] = PICTURE / 2 - (photo_from_head[:, :3] @ centre)[:2]
-    seen = posed(photo_from_head, vertices)
+    seen = apply_affine(photo_from_head, vertices)
     picture = draw(seen, head.faces, painted(head), (PICTURE, PICTURE))
     box = landmark_box(seen[head.landmarks])
     side = MARGIN * float((box[2:] - box[:2]).max())

@@ -9,7 +9,7 @@ from vrn_jax.geometry.mesh import vertex_normals
 from vrn_jax.geometry.rasterize import interpolate, rasterize
 from vrn_jax.types import Mesh
 
-__all__ = ["PART_COLOURS", "draw", "normals_in_photo", "painted", "photo_from_turned", "posed"]
+__all__ = ["PART_COLOURS", "draw", "normals_in_photo", "painted", "photo_from_turned"]
 
 AMBIENT = 0.45
 LIGHT = np.array([0.2, -0.45, 0.87])  # direction to the lamp, photo frame
@@ -38,13 +38,6 @@ def photo_from_turned(
     rotation = Rotation.from_euler("YX", [yaw_deg, -pitch_deg], degrees=True).as_matrix()
     matrix = scale * np.diag([1.0, -1.0, 1.0]) @ rotation
     return np.concatenate([matrix, np.array([*centre, 0.0])[:, None]], axis=1)
-
-
-def posed(
-    photo_from_head: Float[np.ndarray, "3 4"], points: Float[np.ndarray, "p 3"]
-) -> Float[np.ndarray, "p 3"]:
-    """Points of the head frame in the photo frame."""
-    return points @ photo_from_head[:, :3].T + photo_from_head[:, 3]
 
 
 def normals_in_photo(

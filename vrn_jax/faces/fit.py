@@ -12,9 +12,10 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.spatial.transform import Rotation
 
 from vrn_jax.faces.correspond import SurfacePoints
-from vrn_jax.faces.draw import normals_in_photo, posed
+from vrn_jax.faces.draw import normals_in_photo
 from vrn_jax.faces.head import Head
 from vrn_jax.geometry.mesh import outer_eye_distance
+from vrn_jax.geometry.transforms import apply_affine
 
 __all__ = ["HeadFit", "HeadFitter"]
 
@@ -88,7 +89,7 @@ class HeadFitter:
             np.concatenate([pose.scale * pose.rotation, pose.shift[:, None]], axis=1)
             * _FLIP[:, None]
         )
-        fitted = posed(photo_from_head, self._shape(coefficients))
+        fitted = apply_affine(photo_from_head, self._shape(coefficients))
         off = np.square(fitted - observed)[:, :2].sum(axis=1)
         residual = float(np.sqrt(off.mean())) / (self._eyes * pose.scale)
         identity, expression = np.split(coefficients.astype(np.float32), [self._identities])

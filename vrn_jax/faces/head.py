@@ -63,6 +63,11 @@ class Head:
         if problems := _problems(self):
             raise InputError("this is no morphable head: " + "; ".join(problems))
 
+    @property
+    def region_faces(self) -> Int[np.ndarray, "f 3"]:
+        """The triangles of the face region."""
+        return self.faces[self.solid[self.faces].all(axis=1)]
+
     def shape(
         self, identity: Float[np.ndarray, " i"], expression: Float[np.ndarray, " e"]
     ) -> Float[np.ndarray, "v 3"]:

@@ -73,7 +73,7 @@ def face_model(head: Head) -> FaceModel:
             f"this head has {len(head.faces)} triangles, {len(corners)} with hair and glasses; at "
             f"most {MOST_FACES} can be drawn"
         )
-    region = head.faces[head.solid[head.faces].all(axis=1)][:, ::-1]
+    region = head.region_faces[:, ::-1]
     return FaceModel(
         neutral=jnp.asarray(head.neutral),
         identity=jnp.asarray(head.identity),

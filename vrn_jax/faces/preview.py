@@ -10,6 +10,7 @@ from vrn_jax.faces.sample import Example
 from vrn_jax.faces.source import FaceSource
 from vrn_jax.geometry.grid import VRN_GRID
 from vrn_jax.geometry.solid import Solid, occupancy
+from vrn_jax.rendering import sheet
 
 __all__ = ["contact_sheet", "depth_map"]
 
@@ -26,11 +27,7 @@ def contact_sheet(
     """
     examples = [source[first + i] for i in range(count)]
     examples.sort(key=lambda example: float(example.attributes.yaw))
-    tiles = [_tile(example) for example in examples]
-    blank = np.full_like(tiles[0], 255)
-    tiles += [blank] * (-count % columns)
-    rows = [np.concatenate(tiles[i : i + columns], axis=1) for i in range(0, len(tiles), columns)]
-    return np.concatenate(rows)
+    return sheet([_tile(example) for example in examples], columns)
 
 
 @jax.jit

@@ -10,13 +10,13 @@ import numpy as np
 import scipy.ndimage
 from jaxtyping import Bool, Float, UInt8
 
-from vrn_jax.faces.draw import normals_in_photo, posed
+from vrn_jax.faces.draw import normals_in_photo
 from vrn_jax.faces.fit import HeadFit
 from vrn_jax.faces.head import MASKS, Head
 from vrn_jax.faces.lighting import alike
 from vrn_jax.geometry.crop import warp
 from vrn_jax.geometry.rasterize import interpolate, rasterize
-from vrn_jax.geometry.transforms import apply_similarity, similarity
+from vrn_jax.geometry.transforms import apply_affine, apply_similarity, similarity
 
 __all__ = ["Sampled", "sample_colours", "smoothstep"]
 
@@ -48,7 +48,7 @@ class Sampled(NamedTuple):
 
 def sample_colours(photo: UInt8[np.ndarray, "h w 3"], head: Head, fit: HeadFit) -> Sampled:
     """Looks up every vertex of the fitted head in the photo."""
-    in_photo = posed(fit.photo_from_head, head.shape(fit.identity, fit.expression))
+    in_photo = apply_affine(fit.photo_from_head, head.shape(fit.identity, fit.expression))
     scale = RESOLUTION / float(np.linalg.norm(fit.photo_from_head[0, :3]))
     low, high = in_photo[:, :2].min(axis=0), in_photo[:, :2].max(axis=0)
     margin = MARGIN * RESOLUTION

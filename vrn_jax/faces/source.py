@@ -1,7 +1,9 @@
 """Made faces as a data source: a global sample number gives an example, whoever asks for it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -10,12 +12,21 @@ from jaxtyping import Array, Bool, Integer
 from vrn_jax.config import FaceSettings
 from vrn_jax.errors import InputError
 from vrn_jax.faces.builtin import builtin_head
-from vrn_jax.faces.head import load_head
+from vrn_jax.faces.head import Head, load_head
 from vrn_jax.faces.model import FaceModel, face_model
 from vrn_jax.faces.sample import Example, Portraits, make_face, sample_key
 from vrn_jax.faces.textures import TextureSet, load_textures
 
-__all__ = ["FaceSource", "face_source", "make_faces", "portraits_of"]
+__all__ = [
+    "FaceSource",
+    "face_source",
+    "head_of",
+    "make_faces",
+    "one_by_one_on_cpu",
+    "portraits_of",
+]
+
+T = TypeVar("T")
 
 
 def make_faces(
@@ -36,9 +47,14 @@ def make_faces(
     def make(index: Integer[Array, ""]) -> Example:
         return make_face(sample_key(seed, index, held_out=held_out), model, settings, portraits)
 
+    return one_by_one_on_cpu(make, indices)
+
+
+def one_by_one_on_cpu(make: Callable[[Any], T], batch: Any) -> T:
+    """`make` of every item of a batch: at once, but on CPUs, where loops need less memory."""
     # By the platform that it is compiled for, which may be another one than this machine's.
     return jax.lax.platform_dependent(
-        indices, cpu=lambda numbers: jax.lax.map(make, numbers), default=jax.vmap(make)
+        batch, cpu=lambda items: jax.lax.map(make, items), default=jax.vmap(make)
     )
 
 
@@ -101,12 +117,21 @@ def face_source(
     Raises:
         InputError: if a file cannot be used, or the textures belong to another head.
     """
-    loaded = builtin_head() if head is None else load_head(head)
+    loaded = head_of(head)
     portraits = None
     if textures is not None:
         portraits = portraits_of(load_textures(textures, loaded), held_out=held_out)
     settings = FaceSettings() if settings is None else settings
     return FaceSource(face_model(loaded), portraits, settings, seed, held_out)
+
+
+def head_of(path: Path | None) -> Head:
+    """The head of a file; None takes the one that comes with vrn_jax.
+
+    Raises:
+        InputError: if the file is not that of a head.
+    """
+    return builtin_head() if path is None else load_head(path)
 
 
 def portraits_of(textures: TextureSet, *, held_out: bool) -> Portraits:

@@ -24,6 +24,7 @@ __all__ = [
     "checked_scale",
     "crop_face",
     "crop_from_box",
+    "crop_from_landmarks",
     "landmark_box",
     "quarter_turns",
     "warp",
@@ -52,6 +53,15 @@ def quarter_turns(landmarks: Float[np.ndarray, "68 c"]) -> int:
     eyes, mouth = landmarks[36:48, :2].mean(axis=0), landmarks[48:, :2].mean(axis=0)
     x, y = mouth - eyes
     return round(math.atan2(-x, y) / (math.pi / 2)) % 4
+
+
+def crop_from_landmarks(landmarks: Float[np.ndarray, "68 c"]) -> Float[np.ndarray, "3 3"]:
+    """The similarity from photo to crop pixels for 68 landmarks in the photo, however they lie.
+
+    Raises:
+        InputError: as `crop_from_box`.
+    """
+    return crop_from_box(landmark_box(landmarks), quarter_turns(landmarks))
 
 
 def crop_from_box(box: Float[np.ndarray, " 4"], turns: int = 0) -> Float[np.ndarray, "3 3"]:

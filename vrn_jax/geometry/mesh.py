@@ -3,13 +3,14 @@
 import dataclasses
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from vrn_jax.geometry.transforms import apply_similarity, similarity_scale
 from vrn_jax.types import Frame, Mesh
 
 __all__ = [
     "OUTER_EYE_METRES",
+    "grid_faces",
     "in_metres",
     "moved",
     "outer_eye_distance",
@@ -22,6 +23,13 @@ OUTER_EYE_METRES = 0.090
 its own, and adults' corners are 80 to 100 mm apart."""
 
 _OUTER_EYE_CORNERS = (36, 45)  # iBUG points 37 and 46, counted from 0
+
+
+def grid_faces(shape: tuple[int, int]) -> Int[np.ndarray, "f 3"]:
+    """Triangles that join the points of a grid, numbered row by row; two to a cell."""
+    number = np.arange(shape[0] * shape[1]).reshape(shape)
+    a, b, c, d = number[:-1, :-1], number[:-1, 1:], number[1:, :-1], number[1:, 1:]
+    return np.concatenate([np.stack(t, -1).reshape(-1, 3) for t in ((a, b, c), (b, d, c))])
 
 
 def moved(mesh: Mesh, target_from_source: Float[np.ndarray, "3 3"], frame: Frame) -> Mesh:

@@ -34,7 +34,7 @@ def apply_similarity(
 
 
 def apply_affine(
-    matrix: Float[np.ndarray, "4 4"], points: Float[np.ndarray, "p 3"]
+    matrix: Float[np.ndarray, "r 4"], points: Float[np.ndarray, "p 3"]
 ) -> Float[np.ndarray, "p 3"]:
-    """Moves points (x, y, z) by a homogeneous affine map."""
+    """Moves points (x, y, z) by an affine map, whose fourth row, if it has one, is 0 0 0 1."""
     return points @ matrix[:3, :3].T + matrix[:3, 3]

@@ -2,18 +2,17 @@
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image, ImageDraw
 
 from vrn_jax.errors import InputError
 from vrn_jax.geometry.grid import VolumeGrid
 from vrn_jax.geometry.isosurface import isosurface
 from vrn_jax.rendering.render import render
+from vrn_jax.rendering.sheet import labelled, sheet
 
 __all__ = ["isosurfaces_picture", "slices_picture"]
 
-_INK, _PAPER = (60, 60, 66), (255, 255, 255)
+_PAPER = (255, 255, 255)
 _RAMP = np.array([(250, 250, 251), (250, 216, 170), (224, 122, 84), (122, 38, 82), (40, 18, 60)])
-_LABEL = 18  # pixels
 
 
 def slices_picture(
@@ -24,8 +23,8 @@ def slices_picture(
     if not len(filled):
         raise InputError("nothing to show: this volume is empty")
     planes = range(int(filled[-1]), int(filled[0]) - 1, -step)
-    tiles = [_labelled(_coloured(occupancy[:, :, i]), f"plane {i}") for i in planes]
-    return _sheet(tiles, columns)
+    tiles = [labelled(_coloured(occupancy[:, :, i]), f"plane {i}") for i in planes]
+    return sheet(tiles, columns)
 
 
 def isosurfaces_picture(
@@ -53,24 +52,11 @@ def isosurfaces_picture(
                     for yaw in (-35.0, -90.0)
                 ]
             )
-        tiles.append(_labelled(picture, f"above {threshold:g}"))
-    return _sheet(tiles, len(tiles))
+        tiles.append(labelled(picture, f"above {threshold:g}"))
+    return sheet(tiles, len(tiles))
 
 
 def _coloured(plane: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
     at = plane.clip(0, 1) * (len(_RAMP) - 1)
     channels = [np.interp(at, np.arange(len(_RAMP)), column) for column in _RAMP.T]
     return np.stack(channels, axis=-1).round().astype(np.uint8)
-
-
-def _labelled(picture: UInt8[np.ndarray, "h w 3"], text: str) -> UInt8[np.ndarray, "H w 3"]:
-    tile = Image.new("RGB", (picture.shape[1], picture.shape[0] + _LABEL), _PAPER)
-    tile.paste(Image.fromarray(picture), (0, _LABEL))
-    ImageDraw.Draw(tile).text((4, 3), text, fill=_INK)
-    return np.asarray(tile)
-
-
-def _sheet(tiles: list[np.ndarray], columns: int) -> UInt8[np.ndarray, "H W 3"]:
-    tiles = [*tiles, *[np.full_like(tiles[0], 255)] * (-len(tiles) % columns)]
-    rows = [np.concatenate(tiles[i : i + columns], axis=1) for i in range(0, len(tiles), columns)]
-    return np.concatenate(rows)

@@ -5,7 +5,7 @@ data. Of a data set the host brings pictures and fits, and the device makes soli
 """
 
 from collections.abc import Iterator
-from functools import partial
+from functools import lru_cache, partial
 from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple
@@ -73,8 +73,7 @@ def training_source(config: DataConfig) -> Source:
         InputError: if the files of the head, the portraits or the face model cannot be used.
     """
     if config.dataset is not None:
-        model = _basel(config)
-        return Fed(None if model is None else fit_model(model))
+        return Fed(_basel(config)[1])
     source = _face_source(config, held_out=False)
     if config.pool:
         return _first(source, config.pool, "making faces")
@@ -96,7 +95,7 @@ def sources(config: TrainConfig, mesh: Mesh, source: Source, first: int) -> Iter
     here = size // jax.process_count()
     first_here = jax.process_index() * here
     stream = batches(
-        _data_set(config.data, config.data.split, _basel(config.data)),
+        _data_set(config.data, config.data.split),
         seed=config.data.seed,
         batch_size=accumulate * size,
         first_batch=first,
@@ -158,21 +157,27 @@ def examples(source: Source, config: DataConfig, indices: Int[Array, " b"]) -> E
     return jax.tree.map(lambda leaf: leaf[places], source)
 
 
-def _basel(config: DataConfig) -> BaselModel | None:
-    return None if config.bfm is None else read_basel(config.bfm, config.bfm_region)
+def _basel(config: DataConfig) -> tuple[BaselModel, FitModel] | tuple[None, None]:
+    """The face model of a data set of fits, and what the device needs of it."""
+    return (None, None) if config.bfm is None else _read_basel(config.bfm, config.bfm_region)
 
 
-def _data_set(config: DataConfig, split: str, model: BaselModel | None) -> DataSet:
+@lru_cache(maxsize=1)  # large, and a run asks for it three times
+def _read_basel(folder: str, region: str | None) -> tuple[BaselModel, FitModel]:
+    model = read_basel(folder, region)
+    return model, fit_model(model)
+
+
+def _data_set(config: DataConfig, split: str) -> DataSet:
     assert config.dataset is not None
-    return open_for_training(Path(config.dataset), split, config.faces, model)
+    return open_for_training(Path(config.dataset), split, config.faces, _basel(config)[0])
 
 
 def _held_out_records(config: DataConfig, split: str, count: int) -> Example:
     """Records spread evenly over the split, cropped as reconstruction would."""
-    model = _basel(config)
-    data = _data_set(config, split, model)
+    data = _data_set(config, split)
     places = np.linspace(0, len(data), min(count, len(data)), endpoint=False).astype(int)
-    on_device = None if model is None else fit_model(model)
+    on_device = _basel(config)[1]
     make = jax.jit(lambda batch: examples_of(on_device, batch))
     examples = []
     for place in tqdm(places, "reading held-out faces", leave=False, disable=None):
