@@ -207,8 +207,10 @@ def test_a_job_survives_what_happens_to_its_processes(launch, tmp_path):
     wait_for_step(folder, 2, job)
     job[1].kill()
     _, errors = job[0].communicate(timeout=120)
-    assert job[0].returncode == 1
-    assert "most likely because another one has ended" in errors
+    # An exchange of the step fails at once; where JAX's own waits for the other (for a checkpoint),
+    # its coordination service ends the process when the other's heartbeats have stayed out.
+    ends = {1: "most likely because another one has ended", -signal.SIGABRT: "another task died"}
+    assert ends[job[0].returncode] in errors
     job[1].communicate()
 
     resumed_at = max(steps_saved(folder / "checkpoints"))
