@@ -290,6 +290,7 @@ def assert_same_run(folder: Path, straight: Path) -> None:
     assert lines[0] == lines[1]
 
 
+@pytest.mark.filterwarnings("ignore:builtin type:DeprecationWarning")  # of jaxlib's reader
 def test_the_trace_shows_the_traced_steps(straight):
     (trace,) = (straight / "profile").rglob("*.xplane.pb")
     planes = jax.profiler.ProfileData.from_file(str(trace)).planes
