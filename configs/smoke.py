@@ -32,7 +32,7 @@ config = TrainConfig(
         clip_norm=1.0,
         ema_decay=0.95,
     ),
-    compute=ComputeConfig(batch_size=4, norm="image", loss_stride=8),
+    compute=ComputeConfig(batch_size=4, norm="image", loss_planes=200, loss_stride=8),
     run=RunConfig(
         folder="runs/smoke",
         steps=360,

@@ -22,6 +22,6 @@ from vrn_jax.config import (
 config = TrainConfig(
     data=DataConfig(faces=FaceSettings(**PAPER_AUGMENTATION)),
     optim=OptimConfig(kind="rmsprop", learning_rate=1e-4, schedule="step", drop_at=0.5),
-    compute=ComputeConfig(batch_size=32, dtype="bfloat16"),
+    compute=ComputeConfig(batch_size=32, dtype="bfloat16", remat="stacks"),
     run=RunConfig(folder="runs/vrn", steps=150_000, evaluate_every=5000, checkpoint_every=1000),
 )

@@ -219,7 +219,7 @@ def test_every_preset_trains(path, pool):
 @pytest.mark.usefixtures("quick_to_compile")
 def test_gradients_accumulate_to_those_of_one_batch(pool):
     """With statistics of single images the samples do not see each other."""
-    compute = dataclasses.replace(TINY.compute, norm="image", remat=True)
+    compute = dataclasses.replace(TINY.compute, norm="image", remat="blocks")
     optim = OptimConfig("adamw", learning_rate=1e-3)
     whole = dataclasses.replace(
         TINY, optim=optim, compute=dataclasses.replace(compute, batch_size=4)

@@ -202,10 +202,13 @@ class ComputeConfig:
     its share of the batch by itself; 0 stands for all, which equals a single device."""
     fsdp: int = 1
     """Weights, their average and the optimizer's moments are split over so many devices."""
-    remat: bool = False
-    """Keep only the residual blocks' inputs for the backward pass: less memory, a third slower."""
-    loss_planes: int = 8
-    """Depth planes that the loss looks at at once; a divisor of the volume's."""
+    remat: Literal["none", "stacks", "blocks"] = "none"
+    """What is computed again in the backward pass instead of being kept. "stacks": of every
+    hourglass all but its input, which takes half of the memory and, where memory traffic is what
+    takes the time, less of that too; "blocks": all but the inputs of the residual blocks. Either
+    takes a third more arithmetic."""
+    loss_planes: int = 20
+    """Depth planes of a sample that the loss looks at at once; a divisor of the volume's."""
     loss_stride: int = 1
     """The loss looks at every so-manieth row and column."""
 

@@ -14,8 +14,8 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from vrn_jax.geometry.grid import VRN_GRID, VolumeGrid
-from vrn_jax.geometry.resample import upsample
-from vrn_jax.geometry.solid import Solid, occupancy
+from vrn_jax.geometry.resample import upsample_planes
+from vrn_jax.geometry.solid import Solid, occupancy_of_planes
 
 __all__ = ["heatmap_loss", "volume_loss"]
 
@@ -25,21 +25,19 @@ def volume_loss(
     logits: Float[Array, "b h w d"],
     solids: Solid,
     grid: VolumeGrid = VRN_GRID,
-    planes_at_once: int = 8,
+    planes_at_once: int = 20,
     stride: int = 1,
 ) -> Float[Array, ""]:
     """Mean sigmoid cross entropy over all voxels of the enlarged logits and over the batch.
 
     `solids` are batched; their occupancy is the target. `logits` have a fraction of the grid's rows
-    and columns and all of its planes. Computed in float32, `planes_at_once` planes at a time (a
-    number that divides d). With a `stride` only every `stride`-th row and column counts.
+    and columns and all of its planes. Computed in float32, sample by sample, and of each
+    `planes_at_once` planes at a time (a number that divides d). With a `stride` only every
+    `stride`-th row and column counts.
 
     Differentiable once, with respect to the logits.
     """
-    chunks = _chunks(logits, planes_at_once)
-    mean = partial(_chunk_loss, solids=solids, grid=grid, stride=stride)
-    total, _ = lax.scan(lambda total, chunk: (total + mean(*chunk), None), jnp.zeros(()), chunks)
-    return total / len(chunks[1])
+    return _forward(logits, solids, grid, planes_at_once, stride)[0]
 
 
 def _forward(
@@ -49,17 +47,33 @@ def _forward(
     planes_at_once: int,
     stride: int,
 ) -> tuple[Float[Array, ""], Float[Array, "b h w d"]]:
-    chunks = _chunks(logits, planes_at_once)
-    both = jax.value_and_grad(partial(_chunk_loss, solids=solids, grid=grid, stride=stride))
+    """The loss and its gradient.
 
-    def add(total: Float[Array, ""], chunk: tuple) -> tuple[Float[Array, ""], Array]:
-        loss, gradient = both(*chunk)
+    One sample at a time, since what is looked up in its solid then fits in fast memory; columns
+    last, since a few planes would be a waste of an accelerator's registers.
+    """
+    *rest, depth = logits.shape
+    if depth % planes_at_once:
+        raise ValueError(
+            f"the loss takes {planes_at_once} planes at a time, which does not divide {depth}"
+        )
+    count = depth // planes_at_once
+    parts = jnp.transpose(logits.reshape(*rest, count, planes_at_once), (0, 3, 4, 1, 2))
+    numbers = jnp.arange(float(depth)).reshape(count, planes_at_once)
+    loss_of = jax.value_and_grad(partial(_chunk_loss, grid=grid, stride=stride))
+
+    def add(solid: Solid, total: Array, chunk: tuple) -> tuple[Array, Array]:
+        loss, gradient = loss_of(*chunk, solid)
         return total + loss, gradient
 
-    total, gradients = lax.scan(add, jnp.zeros(()), chunks)
-    count = len(chunks[1])
-    gradient = jnp.moveaxis(gradients, 0, 3).reshape(logits.shape)
-    return total / count, gradient / count
+    def add_sample(total: Array, sample: tuple[Array, Solid]) -> tuple[Array, Array]:
+        parts, solid = sample
+        return lax.scan(partial(add, solid), total, (parts, numbers))
+
+    total, gradients = lax.scan(add_sample, jnp.zeros(()), (parts, solids))
+    chunks = rest[0] * count
+    gradient = jnp.transpose(gradients, (0, 3, 4, 1, 2)).reshape(logits.shape)
+    return total / chunks, gradient / chunks
 
 
 def _backward(
@@ -82,30 +96,15 @@ def heatmap_loss(
     return optax.sigmoid_binary_cross_entropy(logits.astype(jnp.float32), heatmaps).mean()
 
 
-def _chunks(
-    logits: Float[Array, "b h w d"], planes_at_once: int
-) -> tuple[Float[Array, "n b h w p"], Float[Array, "n p"]]:
-    """Logits and plane numbers, cut along the depth."""
-    *rest, depth = logits.shape
-    if depth % planes_at_once:
-        raise ValueError(
-            f"the loss takes {planes_at_once} planes at a time, which does not divide {depth}"
-        )
-    count = depth // planes_at_once
-    chunks = jnp.moveaxis(logits.reshape(*rest, count, planes_at_once), 3, 0)
-    return chunks, jnp.arange(float(depth)).reshape(count, planes_at_once)
-
-
 def _chunk_loss(
-    logits: Float[Array, "b h w p"],
+    logits: Float[Array, "p h w"],
     planes: Float[Array, " p"],
+    solid: Solid,
     *,
-    solids: Solid,
     grid: VolumeGrid,
     stride: int,
 ) -> Float[Array, ""]:
-    factor = grid.rows // logits.shape[1]
-    enlarged = upsample(logits, factor, stride=stride)
-    inside = jax.vmap(lambda solid: occupancy(solid, grid, planes, stride=stride))(solids)
+    enlarged = upsample_planes(logits, grid.rows // logits.shape[1], stride=stride)
+    inside = occupancy_of_planes(solid, planes, grid, stride=stride)
     # log(1 + exp(x)) - x t, where t is 0 or 1
     return jnp.mean(jax.nn.softplus(jnp.where(inside, -enlarged, enlarged)))

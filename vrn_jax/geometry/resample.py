@@ -13,12 +13,14 @@ from jaxtyping import Array, Float, Float32
 
 from vrn_jax.config import Upsampling
 
-__all__ = ["Kernels", "gaussian_kernels", "smooth", "upsample"]
+__all__ = ["Kernels", "gaussian_kernels", "smooth", "upsample", "upsample_planes"]
 
 Kernels = tuple[
     Float32[Any, "height height"], Float32[Any, "width width"], Float32[Any, "depth depth"]
 ]
 """Matrices that blur a volume along its rows, columns and planes."""
+
+_FULL = lax.Precision.HIGHEST  # an accelerator's default would round the logits to bfloat16
 
 
 def upsample(
@@ -33,14 +35,28 @@ def upsample(
     Bilinear, in float32 or what is finer. With a `stride` only every `stride`-th row and column of
     it is computed, from the first on.
     """
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    rows, columns = (
-        jnp.asarray(_interpolation_matrix(n, factor * n, mode)[::stride], x.dtype)
-        for n in x.shape[1:3]
-    )
-    full = lax.Precision.HIGHEST  # an accelerator's default would round the logits to bfloat16
-    taller = jnp.einsum("Hh,bhwc->bHwc", rows, x, precision=full)
-    return jnp.einsum("Ww,bHwc->bHWc", columns, taller, precision=full)
+    x = _widened(x)
+    rows, columns = (_matrix(n, factor, mode, x.dtype)[::stride] for n in x.shape[1:3])
+    taller = jnp.einsum("Hh,bhwc->bHwc", rows, x, precision=_FULL)
+    return jnp.einsum("Ww,bHwc->bHWc", columns, taller, precision=_FULL)
+
+
+def upsample_planes(
+    x: Float[Array, "c h w"], factor: int, *, stride: int = 1
+) -> Float[Array, "c H W"]:
+    """`upsample` of one sample, its channels first, by the "align_corners" rule."""
+    x = _widened(x)
+    rows, columns = (_matrix(n, factor, "align_corners", x.dtype)[::stride] for n in x.shape[1:])
+    taller = jnp.einsum("Hh,chw->cHw", rows, x, precision=_FULL)
+    return jnp.einsum("Ww,cHw->cHW", columns, taller, precision=_FULL)
+
+
+def _widened(x: Array) -> Array:
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def _matrix(samples: int, factor: int, mode: Upsampling, dtype: jnp.dtype) -> Array:
+    return jnp.asarray(_interpolation_matrix(samples, factor * samples, mode), dtype)
 
 
 def _interpolation_matrix(
@@ -59,8 +75,8 @@ def _interpolation_matrix(
 
 def smooth(occupancy: Float[Array, "h w d"], kernels: Kernels) -> Float32[Array, "h w d"]:
     """Blurs a volume by `gaussian_kernels`; it is zero outside."""
-    volume, full = occupancy.astype(jnp.float32), lax.Precision.HIGHEST
-    return jnp.einsum("Hh,Ww,Dd,hwd->HWD", *kernels, volume, precision=full)
+    volume = occupancy.astype(jnp.float32)
+    return jnp.einsum("Hh,Ww,Dd,hwd->HWD", *kernels, volume, precision=_FULL)
 
 
 def gaussian_kernels(

@@ -29,6 +29,7 @@ __all__ = [
     "height_field",
     "make_solid",
     "occupancy",
+    "occupancy_of_planes",
     "solid_of_height",
     "voxelize",
 ]
@@ -115,32 +116,45 @@ def front_z(solid: Solid) -> Float[Array, ""]:
     return jnp.where(inside, across + deepest, -jnp.inf).max()
 
 
-def occupancy(
-    solid: Solid | Packed,
-    grid: VolumeGrid = VRN_GRID,
-    planes: Float[Array, " d"] | None = None,
-    *,
-    stride: int = 1,
-) -> Bool[Array, "h w d"]:
-    """Which voxel centres lie inside the solid, for all planes of the grid or the given ones.
+def occupancy(solid: Solid | Packed, grid: VolumeGrid = VRN_GRID) -> Bool[Array, "h w d"]:
+    """Which voxel centres lie inside the solid.
 
-    With a `stride` only every `stride`-th row and column is looked at, from the first on. The
-    solid's front-most point lies at the grid's origin plane (`origin = "front"`).
+    The solid's front-most point lies at the grid's origin plane (`origin = "front"`).
 
     Raises:
         ValueError: for a packed occupancy on another grid than the one it was stored on.
     """
-    if planes is None:
-        planes = jnp.arange(float(grid.planes))
+    planes = jnp.arange(float(grid.planes))
+    if isinstance(solid, Packed):
+        return jnp.moveaxis(occupancy_of_planes(solid, planes, grid), 0, 2)
+    row, column = jnp.arange(float(grid.rows)), jnp.arange(float(grid.columns))
+    return _inside(solid, row, column, _plane_z(solid, grid, planes))
+
+
+def occupancy_of_planes(
+    solid: Solid | Packed,
+    planes: Float[Array, " d"],
+    grid: VolumeGrid = VRN_GRID,
+    *,
+    stride: int = 1,
+) -> Bool[Array, "d h w"]:
+    """`occupancy` of some planes, given by their numbers, which here come first.
+
+    With a `stride` only every `stride`-th row and column is looked at, from the first on.
+
+    Raises:
+        ValueError: as `occupancy`.
+    """
     if isinstance(solid, Packed):
         if grid != VRN_GRID:
             raise ValueError(f"a stored occupancy is on {VRN_GRID}, not on {grid}")
         plane = planes.astype(jnp.int32)
-        bytes_ = solid.bits[::stride, ::stride, plane // 8]
-        return (bytes_ >> (7 - plane % 8)[None, None].astype(jnp.uint8)) & 1 > 0
-    row = jnp.arange(0.0, grid.rows, stride)
-    column = jnp.arange(0.0, grid.columns, stride)
-    return _inside(solid, row, column, _plane_z(solid, grid, planes))
+        bytes_ = jnp.moveaxis(solid.bits[::stride, ::stride, plane // 8], 2, 0)
+        return (bytes_ >> (7 - plane % 8)[:, None, None].astype(jnp.uint8)) & 1 > 0
+    row = jnp.arange(0.0, grid.rows, stride)[None, :, None]
+    column = jnp.arange(0.0, grid.columns, stride)[None, None, :]
+    z = _plane_z(solid, grid, planes)[:, None, None]
+    return _inside_at(solid, row, column, z)
 
 
 def voxelize(solid: Solid, grid: VolumeGrid = VRN_GRID) -> Bool[Array, "h w d"]:
@@ -173,12 +187,17 @@ def _plane_z(solid: Solid, grid: VolumeGrid, planes: Float[Array, " d"]) -> Floa
 def _inside(
     solid: Solid, rows: Float[Array, " h"], columns: Float[Array, " w"], z: Float[Array, " d"]
 ) -> Bool[Array, "h w d"]:
+    return _inside_at(solid, rows[:, None, None], columns[None, :, None], z[None, None, :])
+
+
+def _inside_at(
+    solid: Solid, row: Float[Array, "..."], column: Float[Array, "..."], z: Float[Array, "..."]
+) -> Bool[Array, "..."]:
     """Crop pixels are carried back to the head, and compared with the height there."""
-    row, column, z = rows[:, None, None], columns[None, :, None], z[None, None, :]
     matrix = jnp.linalg.inv(solid.crop_from_head[:, :3])
     offset = -matrix @ solid.crop_from_head[:, 3]
 
-    def head(axis: int) -> Float[Array, "h w d"]:
+    def head(axis: int) -> Float[Array, "..."]:
         mx, my, mz = matrix[axis]
         return mx * column + my * row + mz * z + offset[axis]
 
@@ -187,7 +206,9 @@ def _inside(
     i = jnp.round(half + head(0) * per_cm).astype(jnp.int32)
     j = jnp.round(half - head(1) * per_cm).astype(jnp.int32)
     within = (i >= 0) & (i < count) & (j >= 0) & (j < count)
-    height = solid.height[jnp.clip(j, 0, count - 1), jnp.clip(i, 0, count - 1)]
+    # One number a voxel to look up with, not two: on accelerators these numbers pass the memory.
+    place = jnp.where(within, j * count + i, 0)
+    height = solid.height.reshape(-1).at[place].get(mode="promise_in_bounds")
     depth = head(2)
     return within & (depth <= height) & (depth >= solid.back)
 

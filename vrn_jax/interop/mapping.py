@@ -14,7 +14,6 @@ Kernels are HWIO. "scale", "bias", "mean" and "var" are those of batch normalisa
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from itertools import product
 
 import jax
 import jax.numpy as jnp
@@ -31,16 +30,23 @@ __all__ = ["check_tensors", "layer_shapes", "layer_tensors", "variables_from_lay
 Path = tuple[str, ...]
 Shape = tuple[int, ...]
 
-_FAMILIES: dict[Path, tuple[tuple[int, ...], Callable[..., str]]] = {
-    ("levels", "skip"): ((LEVELS, BLOCKS["skip"]), lambda n, i: f"{'inner.' * n}skip{i}"),
-    ("levels", "pooled"): ((LEVELS, BLOCKS["pooled"]), lambda n, i: f"{'inner.' * n}pooled{i}"),
-    ("pooled_last",): (
-        (BLOCKS["pooled_last"],),
-        lambda i: f"{'inner.' * (LEVELS - 1)}pooled{BLOCKS['pooled'] + i}",
-    ),
-    ("merge",): ((LEVELS,), lambda n: f"{'inner.' * n}merge"),
+
+def _skip(i: int) -> str:
+    level, block = divmod(i, BLOCKS["skip"])
+    return f"{'inner.' * level}skip{block}"
+
+
+def _pooled(i: int) -> str:
+    level = min(i // BLOCKS["pooled"], LEVELS - 1)  # the innermost one has more
+    return f"{'inner.' * level}pooled{i - level * BLOCKS['pooled']}"
+
+
+_FAMILIES: dict[str, tuple[int, Callable[[int], str]]] = {
+    "skip": (LEVELS * BLOCKS["skip"], _skip),
+    "pooled": (LEVELS * BLOCKS["pooled"] + BLOCKS["pooled_last"], _pooled),
+    "merge": (LEVELS, lambda i: f"{'inner.' * i}merge"),
 }
-"""Path below "hourglass" -> sizes of the stacked axes, and the name of the block at an index."""
+"""Family of blocks of an hourglass -> how many there are, and the name of each by its number."""
 
 
 def layer_tensors(variables: dict) -> dict[str, np.ndarray]:
@@ -127,8 +133,7 @@ def _below_stack(path: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
     if path[0] != "hourglass":
         yield ".".join(path), ()
         return
-    for family, (sizes, block_name) in _FAMILIES.items():
-        if path[1 : 1 + len(family)] == family:
-            rest = ".".join(path[1 + len(family) :])
-            for index in product(*map(range, sizes)):
-                yield f"hourglass.{block_name(*index)}.{rest}", index
+    count, block_name = _FAMILIES[path[1]]
+    rest = ".".join(path[2:])
+    for i in range(count):
+        yield f"hourglass.{block_name(i)}.{rest}", (i,)

@@ -5,7 +5,7 @@ from typing import Any
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from vrn_jax.models.hourglass import LEVELS
+from vrn_jax.models.hourglass import BLOCKS, LEVELS
 from vrn_jax.models.vrn import VRN
 
 __all__ = ["jax_stages", "stage_names"]
@@ -37,18 +37,17 @@ def jax_stages(
     logits, seen = applied[0], applied[1]["intermediates"]
     (stacks,) = seen["stacks"]["__call__"]
     hourglass = seen["stacks"]["hourglass"]
-    ((skip, pooled),) = hourglass["levels"]["__call__"]
-    (merge,) = hourglass["merge"]["__call__"]
+    skip, pooled, merge = (hourglass[name]["__call__"][0] for name in ("skip", "pooled", "merge"))
     stages = {"stem": seen["stem"]["__call__"][0]}
     for s in range(model.config.stacks):
         stages[f"stack{s}"] = stacks[s]
         for n in range(LEVELS):
             level = f"stack{s}.level{n + 1}"
-            stages[f"{level}.skip"] = skip[s, n]
-            stages[f"{level}.pooled"] = pooled[s, n]
+            stages[f"{level}.skip"] = skip[s, (n + 1) * BLOCKS["skip"] - 1]
+            stages[f"{level}.pooled"] = pooled[s, (n + 1) * BLOCKS["pooled"] - 1]
             stages[f"{level}.merge"] = merge[s, n]
     return stages | {"logits": logits.volume}
 
 
 def _is_stage(module: nn.Module, method: str) -> bool:
-    return method == "__call__" and module.name in ("stem", "stacks", "levels", "merge")
+    return method == "__call__" and module.name in ("stem", "stacks", "skip", "pooled", "merge")

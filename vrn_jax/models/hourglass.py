@@ -14,15 +14,18 @@ out:
      |          |          |          |          |
     out <-Res- + <--Res-- + <--Res-- + <--Res-- (+)         merge: Res(z + b)
 
-Each of the four families of blocks (skip, pooled, the last three pooled, merge) is one scan.
+The twelve blocks of the way in are one scan, the 27 at half resolution another, branch after
+branch, and the four merges a third. No scan stands within another one: what it keeps for the
+backward pass would be copied once more by every scan around it.
 """
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
-from vrn_jax.models.layers import repeat, residual, residual_chain
+from vrn_jax.models.layers import Remat, repeat, residual
 from vrn_jax.models.normalisation import Statistics
 
 __all__ = ["BLOCKS", "LEVELS", "Hourglass"]
@@ -38,50 +41,60 @@ class Hourglass(nn.Module):
     features: int
     norm: Statistics
     dtype: jax.typing.DTypeLike | None = None
-    remat: bool = False
+    remat: Remat = "none"
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """Applies the four levels on the way in and merges them on the way out."""
-        kind = (self.features, self.norm, self.dtype, self.remat)
-        levels = _Level(*kind, name="levels")
-        x, pooled = repeat(lambda level, x, _: level(x), levels, x, length=LEVELS)
-        last = residual_chain(BLOCKS["pooled_last"], _block(*kind, "pooled_last"), pooled[-1])
-        pooled = jnp.concatenate([pooled[:-1], last[None]])
-        branches = jnp.repeat(jnp.repeat(pooled, 2, axis=2), 2, axis=3)  # nearest neighbour
+        x, pooled = self._way_in(x)
+        branches = self._branches(pooled)
         return repeat(
-            lambda block, x, branch: (block(x + branch), None),
-            _block(*kind, "merge"),
+            lambda block, x, branch: (block(x + _enlarged(branch)), None),
+            self._block("merge"),
             x,
             branches,
             length=LEVELS,
             reverse=True,
         )[0]
 
-
-class _Level(nn.Module):
-    """The way in of one level: x -> (a, b before its upsampling)."""
-
-    features: int
-    norm: Statistics
-    dtype: jax.typing.DTypeLike | None
-    remat: bool
-
-    @nn.compact
-    def __call__(
+    def _way_in(
         self, x: Float[Array, "b h w c"]
-    ) -> tuple[Float[Array, "b h w c"], Float[Array, "b h2 w2 c"]]:
-        kind = (self.features, self.norm, self.dtype, self.remat)
-        pooled = nn.max_pool(x, (2, 2), strides=(2, 2))
-        pooled = residual_chain(BLOCKS["pooled"], _block(*kind, "pooled"), pooled)
-        return residual_chain(BLOCKS["skip"], _block(*kind, "skip"), x), pooled
+    ) -> tuple[Float[Array, "b h w c"], Float[Array, "level b h2 w2 c"]]:
+        """x4, and x0 to x3 pooled."""
+        block = self._block("skip")
+        x, pooled = repeat(
+            lambda block, x, _: (block(x), nn.max_pool(x, (2, 2), strides=(2, 2))),
+            block,
+            x,
+            length=LEVELS * BLOCKS["skip"],
+        )
+        return x, pooled[:: BLOCKS["skip"]]
+
+    def _branches(self, pooled: Float[Array, "level b h w c"]) -> Float[Array, "level b h w c"]:
+        """The four branches, one after the other: where one begins, its input takes the place of
+        what the one before has come to.
+        """
+        each, more = BLOCKS["pooled"], BLOCKS["pooled_last"]
+        ends = [each * (n + 1) - 1 for n in range(LEVELS - 1)] + [each * LEVELS + more - 1]
+        gaps = [(0, each - 1 + more, each - 1)] + [(0, 0, 0)] * 4
+        inputs = lax.pad(pooled, jnp.zeros((), pooled.dtype), gaps)
+        begins = jnp.arange(len(inputs)) % each == 0
+        begins = begins.at[each * LEVELS :].set(False)
+
+        def step(block: nn.Module, x: Array, new: tuple[Array, Array]) -> tuple[Array, Array]:
+            x = block(jnp.where(new[0], new[1], x))
+            return x, x
+
+        start = jnp.zeros_like(pooled[0])
+        block = self._block("pooled")
+        _, outputs = repeat(step, block, start, (begins, inputs), length=len(inputs))
+        return jnp.stack([outputs[end] for end in ends])
+
+    def _block(self, name: str) -> nn.Module:
+        kind = (self.features // 2, self.features, self.norm, self.dtype)
+        return residual(*kind, remat=self.remat)(name=name)
 
 
-def _block(
-    features: int,
-    norm: Statistics,
-    dtype: jax.typing.DTypeLike | None,
-    remat: bool,
-    name: str,
-) -> nn.Module:
-    return residual(features // 2, features, norm, dtype, remat=remat)(name=name)
+def _enlarged(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
+    """Twice as high and wide, by nearest neighbours."""
+    return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)

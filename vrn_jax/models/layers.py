@@ -8,7 +8,7 @@ names them one by one.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import flax.linen as nn
 import jax
@@ -19,9 +19,11 @@ from jaxtyping import Array, Float
 from vrn_jax.models.convolution import convolve_3x3
 from vrn_jax.models.normalisation import NormRelu, Statistics
 
-__all__ = ["Pointwise", "Residual", "Spatial", "repeat", "residual", "residual_chain"]
+__all__ = ["Pointwise", "Remat", "Residual", "Spatial", "repeat", "residual"]
 
 Carry = TypeVar("Carry")
+Remat = Literal["none", "stacks", "blocks"]
+"""What is computed again in the backward pass; see `config.ComputeConfig`."""
 
 
 class Pointwise(nn.Module):
@@ -88,16 +90,16 @@ class Residual(nn.Module):
 
 
 def residual(
-    middle: int, out: int, norm: Statistics, dtype: jax.typing.DTypeLike | None, *, remat: bool
+    middle: int, out: int, norm: Statistics, dtype: jax.typing.DTypeLike | None, *, remat: Remat
 ) -> Callable[..., nn.Module]:
     """`Residual`, as a constructor that takes the name; in training it keeps little.
 
-    Of a block only its input and what is normalised are kept for the backward pass, and with
-    `remat` only its input and the statistics; the activations are computed again, block by block.
+    Of a block only its input and what is normalised are kept for the backward pass, and for
+    "blocks" only its input and the statistics; the activations are computed again, block by block.
     It has to be done here, within the scan: around a scan all blocks would be computed again
     before the first one is used.
     """
-    names = ("statistics",) if remat else ("statistics", "convolved")
+    names = ("statistics",) if remat == "blocks" else ("statistics", "convolved")
     policy = jax.checkpoint_policies.save_only_these_names(*names)
     kind = nn.remat(Residual, prevent_cse=False, policy=policy)
     return partial(kind, middle, out, norm, dtype)
@@ -126,10 +128,3 @@ def repeat(
         reverse=reverse,
     )
     return scan(module, carry, xs)
-
-
-def residual_chain(
-    length: int, module: nn.Module, x: Float[Array, "b h w c"]
-) -> Float[Array, "b h w c"]:
-    """`length` residual blocks in a row."""
-    return repeat(lambda block, x, _: (block(x), None), module, x, length=length)[0]

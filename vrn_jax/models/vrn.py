@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 
 from vrn_jax.config import ModelConfig
 from vrn_jax.models.hourglass import Hourglass
-from vrn_jax.models.layers import Pointwise, repeat, residual
+from vrn_jax.models.layers import Pointwise, Remat, repeat, residual
 from vrn_jax.models.normalisation import NormRelu, Statistics
 
 __all__ = ["VRN", "Logits", "input_channels"]
@@ -39,13 +39,13 @@ def input_channels(config: ModelConfig) -> int:
 class VRN(nn.Module):
     """Image to volume logits, as `config` says. `dtype` is the arithmetic's, not the weights'.
 
-    With `remat` training keeps less for the backward pass.
+    With `remat` training keeps less for the backward pass (see `config.ComputeConfig`).
     """
 
     config: ModelConfig = ModelConfig()
     norm: Statistics = "running"
     dtype: jax.typing.DTypeLike | None = None
-    remat: bool = False
+    remat: Remat = "none"
 
     @nn.compact
     def __call__(self, x: Float[Array, "b height width c"]) -> Logits:
@@ -63,12 +63,17 @@ class VRN(nn.Module):
         if self.config.shrink > 1:
             x = nn.avg_pool(x, (self.config.shrink,) * 2, (self.config.shrink,) * 2)
         x = _Stem(*kind, name="stem")(x)
-        stacks = _Stack(*kind, name="stacks")
+        stack = _Stack
+        if self.remat == "stacks":
+            # Statistics are kept: they are small, and may have taken an exchange between devices.
+            policy = jax.checkpoint_policies.save_only_these_names("statistics")
+            stack = nn.remat(_Stack, prevent_cse=False, policy=policy)
+        stacks = stack(*kind, name="stacks")
         x, outputs = repeat(_apply_and_emit, stacks, x, length=self.config.stacks)
         volume = _Head(*kind[:3], out=self.config.depth, name="head")(x)
         if self.config.task != "multitask":
             return Logits(volume, None)
-        y = _Stack(*kind, name="landmark_stack")(outputs[-2])
+        y = stack(*kind, name="landmark_stack")(outputs[-2])
         return Logits(volume, _Head(*kind[:3], out=self.config.landmarks, name="landmark_head")(y))
 
 
@@ -81,7 +86,7 @@ class _Stem(nn.Module):
     features: int
     norm: Statistics
     dtype: jax.typing.DTypeLike | None
-    remat: bool
+    remat: Remat
 
     @nn.compact
     def __call__(self, x: Float[Array, "b height width c"]) -> Float[Array, "b h w features"]:
@@ -101,7 +106,7 @@ class _Stack(nn.Module):
     features: int
     norm: Statistics
     dtype: jax.typing.DTypeLike | None
-    remat: bool
+    remat: Remat
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:

@@ -22,7 +22,7 @@ _COLLECTIVES = (
 )
 _BYTES = {"pred": 1, "token": 0, "opaque": 0, "bf16": 2, "f16": 2, "c64": 8, "c128": 16}
 _HEADER = re.compile(r"^(ENTRY )?%?([\w.\-~]+) \(.*\) -> .* \{$")
-_INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.\-~]+) = (.*)$")
+_INSTRUCTION = re.compile(r"^\s+(ROOT )?%?([\w.\-~]+) = (.*)$")
 _ARRAY = re.compile(r"([a-z]+\d*(?:e\d+m\d+\w*)?)\[([\d,]*)\](?:\{([^}]*)\})?")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 
@@ -95,10 +95,13 @@ class Collective:
 
 @dataclass
 class Program:
-    """Computations by name, each a list of instructions in order."""
+    """Computations by name, each a list of instructions in order; and the one of each that gives
+    its result.
+    """
 
     computations: dict[str, list[Instruction]] = field(default_factory=dict)
     entry: str = ""
+    roots: dict[str, Instruction] = field(default_factory=dict)
 
     @cached_property
     def executed(self) -> list[tuple[Instruction, int]]:
@@ -156,14 +159,17 @@ class Program:
 
 def parse(text: str) -> Program:
     """Reads the text of a compiled module (`jax.stages.Compiled.as_text`)."""
-    program, body = Program(), None
+    program, body, name = Program(), None, ""
     for line in text.splitlines():
         header = _HEADER.match(line)
         if header:
-            body = program.computations.setdefault(header[2], [])
-            program.entry = header[2] if header[1] else program.entry
+            name = header[2]
+            body = program.computations.setdefault(name, [])
+            program.entry = name if header[1] else program.entry
         elif body is not None and (match := _INSTRUCTION.match(line)):
-            body.append(_instruction(match[1], match[2]))
+            body.append(_instruction(match[2], match[3]))
+            if match[1]:
+                program.roots[name] = body[-1]
     return program
 
 

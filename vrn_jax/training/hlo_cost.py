@@ -20,6 +20,7 @@ _FREE = {
     "collective-permute-done", "custom-call-done",
 }  # fmt: skip
 _SLICES = ("dynamic-slice", "slice", "gather")
+_VIEWS = ("bitcast", "reshape", "get-tuple-element")
 _NO_TRAFFIC_CALLS = ("AllocateBuffer", "ConcatBitcast", "Sharding")
 
 
@@ -46,17 +47,20 @@ def _moved(program: Program, instruction: Instruction) -> int:
     if instruction.opcode in _FREE or _is_bookkeeping(instruction):
         return 0
     operands = [program.outputs(name) for name in instruction.operands]
-    reads = sum(_in_memory(arrays) for arrays in operands)
     if instruction.opcode.endswith("-start"):  # (operands, results, context): only one way each
-        return reads + _in_memory(instruction.outputs[1:2])
+        results = instruction.outputs[1:2]
+        is_slice = instruction.opcode == "slice-start"
+        read = [array for arrays in operands for array in arrays if not array.on_chip]
+        size = sum(a.bytes for a in (results if is_slice and read else read))
+        return size + _in_memory(results)
     if instruction.opcode in _SLICES:
         return 2 * _in_memory(instruction.outputs)
     if instruction.opcode == "dynamic-update-slice":
         return 2 * _in_memory(operands[1])
     fused = instruction.fused()
     if fused is None:
-        return reads + _in_memory(instruction.outputs)
-    return _fusion(program.computations.get(fused, []), operands, instruction.outputs)
+        return sum(map(_in_memory, operands)) + _in_memory(instruction.outputs)
+    return _fusion(program, fused, operands, instruction.outputs)
 
 
 def _is_bookkeeping(instruction: Instruction) -> bool:
@@ -66,37 +70,58 @@ def _is_bookkeeping(instruction: Instruction) -> bool:
 
 
 def _fusion(
-    body: list[Instruction], operands: list[tuple[Array, ...]], outputs: tuple[Array, ...]
+    program: Program, name: str, operands: list[tuple[Array, ...]], outputs: tuple[Array, ...]
 ) -> int:
-    by_name = {i.name: i for i in body}
-    parameters = {int(i.argument): i.name for i in body if i.opcode == "parameter"}
-    updated = {}
-    for instruction in body:
-        if instruction.opcode == "dynamic-update-slice":
-            size = sum(array.bytes for array in by_name[instruction.operands[1]].outputs)
-            updated[instruction.outputs[0].shape] = (_source(by_name, instruction), size)
-    total = 0
-    for number, arrays in enumerate(operands):
-        name = parameters.get(number, "")
-        if any(name == source for source, _ in updated.values()):
-            continue
-        whole = _in_memory(arrays)
-        users = [i for i in body if name in i.operands]
-        if whole and users and all(i.opcode in _SLICES for i in users):
-            whole = min(whole, sum(array.bytes for i in users for array in i.outputs))
-        total += whole
-    for array in outputs:
-        size = _in_memory((array,))
-        total += min(size, updated[array.shape][1]) if array.shape in updated else size
-    return total
+    reads = [
+        min(_in_memory(arrays), _read(program, name, number))
+        for number, arrays in enumerate(operands)
+    ]
+    writes = [
+        min(_in_memory((array,)), written)
+        for array, written in zip(outputs, _written(program, name), strict=True)
+    ]
+    return sum(reads) + sum(writes)
 
 
-def _source(by_name: dict[str, Instruction], update: Instruction) -> str:
-    """The parameter whose buffer is updated in place, seen through bitcasts."""
-    found = by_name[update.operands[0]]
-    while found.opcode in ("bitcast", "copy", "convert") and found.operands:
-        found = by_name[found.operands[0]]
-    return found.name
+def _read(program: Program, computation: str, number: int) -> int:
+    """Bytes that a fused computation reads of its parameter of that number."""
+    body = program.computations[computation]
+    (parameter,) = (i for i in body if i.opcode == "parameter" and int(i.argument) == number)
+
+    def used(source: Instruction) -> int:
+        return sum(by(user, source.name) for user in body if source.name in user.operands)
+
+    def by(user: Instruction, name: str) -> int:
+        if user.opcode in _SLICES:
+            return sum(array.bytes for array in user.outputs)
+        if user.opcode == "dynamic-update-slice" and name == user.operands[0]:
+            return 0
+        if user.opcode in _VIEWS:
+            return used(user)
+        if fused := user.fused():
+            places = [place for place, operand in enumerate(user.operands) if operand == name]
+            return sum(_read(program, fused, place) for place in places)
+        return sum(array.bytes for array in program.outputs(name))
+
+    return used(parameter)
+
+
+def _written(program: Program, computation: str) -> list[int]:
+    """Bytes that a fused computation writes of each of its results."""
+    body = {i.name: i for i in program.computations[computation]}
+
+    def of(result: Instruction) -> list[int]:
+        if result.opcode == "tuple":
+            return [size for name in result.operands for size in of(body[name])]
+        if result.opcode in _VIEWS:
+            return of(body[result.operands[0]])
+        if fused := result.fused():
+            return _written(program, fused)
+        if result.opcode == "dynamic-update-slice":
+            return [sum(array.bytes for array in program.outputs(result.operands[1]))]
+        return [array.bytes for array in result.outputs]
+
+    return of(program.roots[computation])
 
 
 def _in_memory(arrays: tuple[Array, ...]) -> int:
