@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from functools import partial
+from pathlib import Path
 
 if __name__ == "__main__":
     OPTIONS = json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}
@@ -21,12 +22,21 @@ import optax
 from domes import domes
 
 from vrn_jax.cli import main
-from vrn_jax.config import ComputeConfig, DataConfig, ModelConfig, OptimConfig, TrainConfig
+from vrn_jax.config import (
+    ComputeConfig,
+    DataConfig,
+    ModelConfig,
+    OptimConfig,
+    RunConfig,
+    TrainConfig,
+)
 from vrn_jax.training import loop, step
 from vrn_jax.training.aot import compile_report
+from vrn_jax.training.checkpoint import Checkpoints
 from vrn_jax.training.loop import compile_step, placed
 from vrn_jax.training.optimizers import make_optimizer
 from vrn_jax.training.parallel import device_mesh, replicated
+from vrn_jax.training.processes import join
 from vrn_jax.training.state import initial_state
 from vrn_jax.training.step import batch_indices
 
@@ -65,6 +75,56 @@ def agreement() -> dict:
         f"{data}x{fsdp}": run(config(float64=True, fsdp=fsdp), data * fsdp)
         for data, fsdp in ((1, 1), (8, 1), (4, 2))
     }
+
+
+def single_precision() -> dict:
+    """`agreement` in float32, at a lower rate.
+
+    Adam divides by the gradient's size, so it turns the rounding of a gradient that is zero in
+    truth into a step of the full rate.
+    """
+    found = {}
+    for data, fsdp in ((1, 1), (4, 2)):
+        settings = config(fsdp=fsdp)
+        slow = dataclasses.replace(settings.optim, learning_rate=2e-5)
+        found[f"{data}x{fsdp}"] = run(dataclasses.replace(settings, optim=slow), data * fsdp)
+    return found
+
+
+def one_of_two(address: str, process: int) -> list[float]:
+    """The losses of `agreement` in float64 as one of two processes; the weights split over all."""
+    jax.config.update("jax_enable_x64", True)
+    join(address, 2, process)
+    return run(config(float64=True, fsdp=jax.device_count()), jax.device_count())
+
+
+def moves(folder: str) -> dict:
+    """Saves a state of random numbers as it lies on 4 x 2 devices, and finds it on other meshes.
+
+    Says for each part of the state whether all of its numbers are the same ones.
+    """
+    settings = dataclasses.replace(config(), run=RunConfig(folder=folder))
+    random = np.random.default_rng(0)
+    state = jax.tree.map(
+        lambda leaf: random.normal(size=leaf.shape).astype(leaf.dtype),
+        jax.eval_shape(lambda: initial_state(settings)),
+    )._replace(step=np.int32(7))
+
+    def mesh(data: int, fsdp: int) -> jax.sharding.Mesh:
+        compute = dataclasses.replace(settings.compute, fsdp=fsdp)
+        return device_mesh(compute, jax.devices()[: data * fsdp])
+
+    with Checkpoints(folder, settings) as checkpoints:
+        checkpoints.save(placed(state, mesh(4, 2)))
+    found = {}
+    for data, fsdp in ((1, 1), (2, 1), (2, 2), (1, 8)):
+        with Checkpoints(folder, settings) as checkpoints:
+            restored = checkpoints.restore(mesh(data, fsdp))
+        parts = zip(restored, state, strict=True)
+        same = [jax.tree.all(jax.tree.map(np.array_equal, *part)) for part in parts]
+        found[f"{data}x{fsdp}"] = dict(zip(state._fields, map(bool, same), strict=True))
+    position = next(Path(folder).glob("checkpoints/7/position/metadata"))
+    return found | {"position": json.loads(position.read_text(encoding="utf-8"))}
 
 
 def replicas() -> dict:

@@ -39,6 +39,12 @@ def start(name: str, variables: dict[str, str] | None = None, **options) -> subp
     return subprocess.Popen(command, env=environment, **pipes)
 
 
+def free_address() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
 def result(process: subprocess.Popen) -> Any:
     output, errors = process.communicate(timeout=1200)
     assert process.returncode == 0, errors[-3000:]
@@ -50,11 +56,34 @@ def result(process: subprocess.Popen) -> Any:
 
 @pytest.mark.slow
 def test_meshes_agree():
-    """5 steps on the same samples, statistics of all: 1 device, 8, and 4 x 2 with split weights."""
+    """5 steps on the same samples, statistics of all: 1 device, 8, 4 x 2 with split weights, and
+    two processes of 4 with weights split over all.
+    """
     losses = result(start("agreement"))
-    for divided in ("8x1", "4x2"):
+    options = {"devices": 4, "address": free_address()}
+    processes = [start("one_of_two", process=n, **options) for n in range(2)]
+    losses |= {f"process {n}": result(process) for n, process in enumerate(processes)}
+    for divided in losses:
         np.testing.assert_allclose(losses[divided], losses["1x1"], rtol=0, atol=1e-9)
     assert len(set(losses["1x1"])) == 5
+
+
+@pytest.mark.slow
+def test_meshes_agree_in_single_precision():
+    losses = result(start("single_precision"))
+    np.testing.assert_allclose(losses["4x2"], losses["1x1"], rtol=0, atol=1e-4)
+    assert abs(losses["1x1"][-1] - losses["1x1"][0]) > 1e-3
+
+
+def test_a_checkpoint_moves_to_other_devices(tmp_path):
+    """Weights, statistics, optimizer and average, number by number, and where the data stands."""
+    found = result(start("moves", folder=str(tmp_path)))
+    position = found.pop("position")
+    assert position == {"step": 7, "next_sample": 56, "seed": 0}
+    assert found.keys() == {"1x1", "2x1", "2x2", "1x8"}
+    for same in found.values():
+        assert same.keys() >= {"step", "params", "batch_stats", "opt_state", "ema"}
+        assert all(same.values())
 
 
 @pytest.mark.slow
@@ -160,10 +189,7 @@ def launch(tmp_path_factory):
     def launch(folder: Path, processes: int, devices: int, steps: int) -> list[subprocess.Popen]:
         options = [str(preset), "--run.folder", str(folder), "--run.steps", str(steps)]
         if processes > 1:
-            with socket.socket() as free:
-                free.bind(("127.0.0.1", 0))
-                address = f"127.0.0.1:{free.getsockname()[1]}"
-            options += ["--coordinator", address, "--processes", str(processes)]
+            options += ["--coordinator", free_address(), "--processes", str(processes)]
         return [
             start(
                 "job",
