@@ -16,13 +16,16 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from tqdm import tqdm
+
 from vrn_jax.bench.provenance import provenance
 from vrn_jax.config import TrainConfig
 from vrn_jax.errors import InputError
 from vrn_jax.presets import from_dict, load_preset
 
-__all__ = ["exchange_bound_below", "measure_scaling", "measure_steps"]
+__all__ = ["POOL", "exchange_bound_below", "measure_scaling", "measure_steps"]
 
+POOL = 64
 _STEPS = 3
 _IMAGES = 8
 _LAYOUTS = ((1, 1), (1, 2), (1, 4), (1, 8), (2, 1), (4, 1))
@@ -30,39 +33,46 @@ _LAYOUTS = ((1, 1), (1, 2), (1, 4), (1, 8), (2, 1), (4, 1))
 
 
 def measure_scaling(
-    preset: Path, topologies: tuple[str, ...], images_a_device: int
+    timed: Path, preset: Path, topologies: tuple[str, ...], images_a_device: int
 ) -> dict[str, Any]:
     """Weak and strong scaling on this machine, and what a step exchanges on each topology.
 
-    Strong: 8 images over all devices. Weak: 8 on each. The network is that of `preset`, on a pool
-    of 8 faces. The step of a topology is the preset's own, with so many images a device.
+    Strong: 8 images over all devices. Weak: 8 on each. The network is that of the preset `timed`,
+    on a pool of 8 faces. The step of a topology is that of `preset`, with so many images a device,
+    drawn from a pool of `POOL`.
 
     Raises:
-        InputError: if a process fails.
+        InputError: if a process fails, or `timed` trains on a data set.
     """
-    config = load_preset(preset)
+    config = load_preset(timed)
+    if config.data.dataset is not None:
+        raise InputError(f"{timed} trains on a data set; give a preset that makes its faces")
     timings = []
-    for kind in ("strong", "weak"):
-        for processes, devices in _LAYOUTS:
-            batch = _IMAGES * (processes * devices if kind == "weak" else 1)
-            divided = dataclasses.replace(
-                config,
-                compute=dataclasses.replace(config.compute, batch_size=batch),
-                data=dataclasses.replace(config.data, pool=_IMAGES),
-            )
-            seconds = _timed(divided, processes, devices)
-            timings.append(
-                {
-                    "kind": kind,
-                    "processes": processes,
-                    "devices": processes * devices,
-                    "images": batch,
-                    "step_s": seconds,
-                }
-            )
-    reports = [_compiled(preset, topology, images_a_device) for topology in topologies]
+    kinds = [(kind, layout) for kind in ("strong", "weak") for layout in _LAYOUTS]
+    for kind, (processes, devices) in tqdm(kinds, desc="timing"):
+        batch = _IMAGES * (processes * devices if kind == "weak" else 1)
+        divided = dataclasses.replace(
+            config,
+            compute=dataclasses.replace(config.compute, batch_size=batch),
+            data=dataclasses.replace(config.data, pool=_IMAGES),
+        )
+        timings.append(
+            {
+                "kind": kind,
+                "processes": processes,
+                "devices": processes * devices,
+                "images": batch,
+                "step_s": _timed(divided, processes, devices),
+            }
+        )
+    reports = [
+        _compiled(preset, topology, images_a_device)
+        for topology in tqdm(topologies, desc="compiling")
+    ]
     return {
         **provenance("vrn bench scaling", ("jax", "flax", "libtpu")),
+        "timed": timed.name,
+        "preset": preset.name,
         "timings": timings,
         "topologies": reports,
     }
@@ -132,7 +142,12 @@ def _compiled(preset: Path, topology: str, images: int) -> dict[str, Any]:
     """The report of `vrn train --compile-only`, in a process that touches no accelerator."""
     with tempfile.TemporaryDirectory() as folder:
         words = ["train", str(preset), "--compile-only", "--topology", topology]
-        words += ["--compute.batch-size", str(images * _devices(topology))]
+        words += [
+            "--data.pool",
+            str(POOL),
+            "--compute.batch-size",
+            str(images * _devices(topology)),
+        ]
         done = subprocess.run(
             [sys.executable, "-m", "vrn_jax", *words, "--run.folder", folder],
             env=os.environ | {"JAX_PLATFORMS": "cpu"},

@@ -160,18 +160,22 @@ def scaling_table(numbers: dict) -> str:
     ]
     lines += [
         "",
-        "| slice | devices | exchanges a step | MB | estimated ms a step | of it exchange | "
-        "exchange-bound below, images a device |",
-        "|---|---|---|---|---|---|---|",
+        f"{numbers['preset']}, {numbers['topologies'][0]['images_a_device']} images a device:",
+        "",
+        "| slice | devices | compiled in | memory a device | traffic an image | exchanges a step | "
+        "estimated ms a step | of it exchange | MFU | exchange-bound below, images a device |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for report in numbers["topologies"]:
         found = report["collectives"].values()
         times = report["roofline"]
         lines.append(
-            f"| {report['topology']} | {report['devices']} | {sum(f['count'] for f in found)} | "
-            f"{sum(f['bytes'] for f in found) / 1e6:.1f} | {times['step_s'] * 1e3:.0f} | "
-            f"{times['exchange_s'] * 1e3:.2f} | "
-            f"{report['exchange_bound_below_images_a_device']:.2f} |"
+            f"| {report['topology']} | {report['devices']} | {report['seconds']['compile']:.0f} s | "
+            f"{report['memory']['peak'] / 1e9:.1f} GB ({report['memory']['share']:.0%}) | "
+            f"{report['bytes_moved'] / report['images_a_device'] / 1e9:.2f} GB | "
+            f"{sum(f['count'] for f in found)} ({sum(f['bytes'] for f in found) / 1e6:.0f} MB) | "
+            f"{times['step_s'] * 1e3:.0f} | {times['exchange_s'] * 1e3:.1f} | "
+            f"{times['mfu']:.0%} | {report['exchange_bound_below_images_a_device']:.2f} |"
         )
     return "\n".join([*lines, "", _provenance(numbers)])
 

@@ -105,8 +105,10 @@ class BenchData(_Measured):
 class BenchScaling(_Measured):
     """Time steps on simulated devices and processes, and count what pods would exchange."""
 
+    timed: tyro.conf.Positional[Path]
+    """The network to time here, such as configs/smoke.py."""
     preset: tyro.conf.Positional[Path]
-    """The network to train, such as configs/smoke.py."""
+    """The network to compile for slices, such as configs/vrn.py."""
     topologies: tuple[str, ...] = ("v5e:2x2", "v5e:4x4", "v5e:8x8", "v5e:16x16")
     """Slices to compile for; `pip install libtpu`."""
     images_a_device: int = 64
@@ -137,6 +139,7 @@ class BenchTables:
         Path("docs/training.md"),
         Path("docs/demo.md"),
         Path("docs/evaluation.md"),
+        Path("docs/pods.md"),
     )
     """Markdown files with marked tables."""
     numbers: Path = Path("docs/bench")
@@ -214,7 +217,9 @@ def _measure_data(options: BenchData) -> dict:
 def _measure_scaling(options: BenchScaling) -> dict:
     from vrn_jax.bench.scaling import measure_scaling
 
-    return measure_scaling(options.preset, options.topologies, options.images_a_device)
+    return measure_scaling(
+        options.timed, options.preset, options.topologies, options.images_a_device
+    )
 
 
 def _measure_demo(options: BenchDemo) -> dict:
