@@ -54,13 +54,13 @@ def test_prepared_trained_on_and_evaluated(bfm, tmp_path, capsys):
 
 
 def test_photos_of_ones_own(astronaut, astronaut_face, tmp_path, capsys):
-    """The truth are the landmarks that were found, a tenth of the eyes' distance to the side."""
+    """The truth are the landmarks that were found, a tenth of their box to the side."""
     photos, measured = tmp_path / "photos", tmp_path / "measured"
     photos.mkdir()
     Image.fromarray(astronaut).save(photos / "astronaut.png")
     landmarks = np.asarray(astronaut_face.landmarks)[:, :2]
-    apart = np.linalg.norm(landmarks[45] - landmarks[36])
-    np.savetxt(photos / "astronaut.txt", landmarks + [0.1 * apart, 0])
+    size = np.sqrt(np.prod(np.ptp(landmarks, axis=0)))  # the protocol's, of the landmarks' box
+    np.savetxt(photos / "astronaut.txt", landmarks + np.array([0.1 * size, 0.0]))
     assert main(["evaluate", "--data", "photos", "--path", str(photos), "-o", str(measured)]) == 0
     summary = json.loads((measured / "summary.json").read_text(encoding="utf-8"))
     assert summary["photos"] == 1

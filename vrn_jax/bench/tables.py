@@ -168,10 +168,11 @@ def scaling_table(numbers: dict) -> str:
     ]
     for report in numbers["topologies"]:
         found = report["collectives"].values()
-        times = report["roofline"]
+        times, memory = report["roofline"], report["memory"]
         lines.append(
-            f"| {report['topology']} | {report['devices']} | {report['seconds']['compile']:.0f} s | "
-            f"{report['memory']['peak'] / 1e9:.1f} GB ({report['memory']['share']:.0%}) | "
+            f"| {report['topology']} | {report['devices']} | "
+            f"{report['seconds']['compile']:.0f} s | "
+            f"{memory['peak'] / 1e9:.1f} GB ({memory['share']:.0%}) | "
             f"{report['bytes_moved'] / report['images_a_device'] / 1e9:.2f} GB | "
             f"{sum(f['count'] for f in found)} ({sum(f['bytes'] for f in found) / 1e6:.0f} MB) | "
             f"{times['step_s'] * 1e3:.0f} | {times['exchange_s'] * 1e3:.1f} | "
