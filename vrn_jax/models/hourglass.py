@@ -15,8 +15,8 @@ out:
     out <-Res- + <--Res-- + <--Res-- + <--Res-- (+)         merge: Res(z + b)
 
 The twelve blocks of the way in are one scan, the 27 at half resolution another, branch after
-branch, and the four merges a third. No scan stands within another one: what it keeps for the
-backward pass would be copied once more by every scan around it.
+branch, and the four merges a third; the branches stand in one buffer. No scan stands within
+another one: what it keeps for the backward pass would be copied once more by every scan around it.
 """
 
 import flax.linen as nn
@@ -61,34 +61,34 @@ class Hourglass(nn.Module):
         self, x: Float[Array, "b h w c"]
     ) -> tuple[Float[Array, "b h w c"], Float[Array, "level b h2 w2 c"]]:
         """x4, and x0 to x3 pooled."""
-        block = self._block("skip")
-        x, pooled = repeat(
-            lambda block, x, _: (block(x), nn.max_pool(x, (2, 2), strides=(2, 2))),
-            block,
-            x,
-            length=LEVELS * BLOCKS["skip"],
-        )
-        return x, pooled[:: BLOCKS["skip"]]
+        b, h, w, c = x.shape
+        each = BLOCKS["skip"]
+
+        def pool(x: Array, pooled: Array, i: Array) -> Array:
+            smaller = nn.max_pool(x, (2, 2), strides=(2, 2))
+            return lax.dynamic_update_index_in_dim(pooled, smaller, i // each, 0)
+
+        def step(
+            block: nn.Module, state: tuple[Array, Array], i: Array
+        ) -> tuple[tuple[Array, Array], None]:
+            x, pooled = state
+            pooled = lax.cond(i % each == 0, pool, lambda x, pooled, i: pooled, x, pooled, i)
+            return (block(x), pooled), None
+
+        start = x, jnp.zeros((LEVELS, b, h // 2, w // 2, c), x.dtype)
+        numbers = jnp.arange(LEVELS * each)
+        return repeat(step, self._block("skip"), start, numbers, length=len(numbers))[0]
 
     def _branches(self, pooled: Float[Array, "level b h w c"]) -> Float[Array, "level b h w c"]:
-        """The four branches, one after the other: where one begins, its input takes the place of
-        what the one before has come to.
-        """
-        each, more = BLOCKS["pooled"], BLOCKS["pooled_last"]
-        ends = [each * (n + 1) - 1 for n in range(LEVELS - 1)] + [each * LEVELS + more - 1]
-        gaps = [(0, each - 1 + more, each - 1)] + [(0, 0, 0)] * 4
-        inputs = lax.pad(pooled, jnp.zeros((), pooled.dtype), gaps)
-        begins = jnp.arange(len(inputs)) % each == 0
-        begins = begins.at[each * LEVELS :].set(False)
+        """All blocks of the first branch are applied where it stands, then those of the next."""
 
-        def step(block: nn.Module, x: Array, new: tuple[Array, Array]) -> tuple[Array, Array]:
-            x = block(jnp.where(new[0], new[1], x))
-            return x, x
+        def step(block: nn.Module, branches: Array, i: Array) -> tuple[Array, None]:
+            level = jnp.minimum(i // BLOCKS["pooled"], LEVELS - 1)  # the innermost one has more
+            x = block(lax.dynamic_index_in_dim(branches, level, keepdims=False))
+            return lax.dynamic_update_index_in_dim(branches, x, level, 0), None
 
-        start = jnp.zeros_like(pooled[0])
-        block = self._block("pooled")
-        _, outputs = repeat(step, block, start, (begins, inputs), length=len(inputs))
-        return jnp.stack([outputs[end] for end in ends])
+        numbers = jnp.arange(LEVELS * BLOCKS["pooled"] + BLOCKS["pooled_last"])
+        return repeat(step, self._block("pooled"), pooled, numbers, length=len(numbers))[0]
 
     def _block(self, name: str) -> nn.Module:
         kind = (self.features // 2, self.features, self.norm, self.dtype)
