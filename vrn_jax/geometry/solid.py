@@ -116,15 +116,20 @@ def front_z(solid: Solid) -> Float[Array, ""]:
     return jnp.where(inside, across + deepest, -jnp.inf).max()
 
 
-def occupancy(solid: Solid | Packed, grid: VolumeGrid = VRN_GRID) -> Bool[Array, "h w d"]:
-    """Which voxel centres lie inside the solid.
+def occupancy(
+    solid: Solid | Packed,
+    grid: VolumeGrid = VRN_GRID,
+    planes: Float[Array, " d"] | None = None,
+) -> Bool[Array, "h w d"]:
+    """Which voxel centres lie inside the solid, for all planes of the grid or the given ones.
 
     The solid's front-most point lies at the grid's origin plane (`origin = "front"`).
 
     Raises:
         ValueError: for a packed occupancy on another grid than the one it was stored on.
     """
-    planes = jnp.arange(float(grid.planes))
+    if planes is None:
+        planes = jnp.arange(float(grid.planes))
     if isinstance(solid, Packed):
         return jnp.moveaxis(occupancy_of_planes(solid, planes, grid), 0, 2)
     row, column = jnp.arange(float(grid.rows)), jnp.arange(float(grid.columns))
@@ -208,7 +213,7 @@ def _inside_at(
     within = (i >= 0) & (i < count) & (j >= 0) & (j < count)
     # One number a voxel to look up with, not two: on accelerators these numbers pass the memory.
     place = jnp.where(within, j * count + i, 0)
-    height = solid.height.reshape(-1).at[place].get(mode="promise_in_bounds")
+    height = jnp.asarray(solid.height).reshape(-1).at[place].get(mode="promise_in_bounds")
     depth = head(2)
     return within & (depth <= height) & (depth >= solid.back)
 
