@@ -15,6 +15,7 @@ __all__ = [
     "ModelConfig",
     "Norm",
     "OptimConfig",
+    "Remat",
     "RunConfig",
     "Task",
     "TrainConfig",
@@ -29,6 +30,9 @@ in, volume and landmarks out."""
 Norm = Literal["running", "batch", "image"]
 """Which statistics batch normalisation uses: the stored running averages; those of the batch, which
 also update the averages; or those of each image alone, whatever the batch it travels in."""
+
+Remat = Literal["none", "stacks", "blocks"]
+"""What the backward pass computes again instead of keeping it; see `ComputeConfig`."""
 
 Upsampling = Literal["align_corners", "half_pixel", "asymmetric"]
 """Where output i of N lies among n samples: at i (n - 1) / (N - 1), so that the first and the last
@@ -202,7 +206,7 @@ class ComputeConfig:
     its share of the batch by itself; 0 stands for all, which equals a single device."""
     fsdp: int = 1
     """Weights, their average and the optimizer's moments are split over so many devices."""
-    remat: Literal["none", "stacks", "blocks"] = "none"
+    remat: Remat = "none"
     """What is computed again in the backward pass instead of being kept. "stacks": of every
     hourglass all but its input, which takes half of the memory and, where memory traffic is what
     takes the time, less of that too; "blocks": all but the inputs of the residual blocks. Either

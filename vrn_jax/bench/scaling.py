@@ -23,9 +23,9 @@ from vrn_jax.config import TrainConfig
 from vrn_jax.errors import InputError
 from vrn_jax.presets import from_dict, load_preset
 
-__all__ = ["POOL", "exchange_bound_below", "measure_scaling", "measure_steps"]
+__all__ = ["exchange_bound_below", "measure_scaling", "measure_steps"]
 
-POOL = 64
+_POOL = 64
 _STEPS = 3
 _IMAGES = 8
 _LAYOUTS = ((1, 1), (1, 2), (1, 4), (1, 8), (2, 1), (4, 1))
@@ -39,7 +39,7 @@ def measure_scaling(
 
     Strong: 8 images over all devices. Weak: 2 on each. The network is that of the preset `timed`,
     on a pool of 8 faces. The step of a topology is that of `preset`, with so many images a device,
-    drawn from a pool of `POOL`.
+    drawn from a pool of 64.
 
     Raises:
         InputError: if a process fails, or `timed` trains on a data set.
@@ -146,7 +146,7 @@ def _compiled(preset: Path, topology: str, images: int) -> dict[str, Any]:
         words = ["train", str(preset), "--compile-only", "--topology", topology]
         words += [
             "--data.pool",
-            str(POOL),
+            str(_POOL),
             "--compute.batch-size",
             str(images * _devices(topology)),
         ]

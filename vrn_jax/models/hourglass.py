@@ -25,7 +25,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from vrn_jax.models.layers import Remat, repeat, residual
+from vrn_jax.config import Remat
+from vrn_jax.models.layers import repeat, residual
 from vrn_jax.models.normalisation import Statistics
 
 __all__ = ["BLOCKS", "LEVELS", "Hourglass"]

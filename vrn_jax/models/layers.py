@@ -8,7 +8,7 @@ names them one by one.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import flax.linen as nn
 import jax
@@ -16,14 +16,13 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
+from vrn_jax.config import Remat
 from vrn_jax.models.convolution import convolve_3x3
 from vrn_jax.models.normalisation import NormRelu, Statistics
 
-__all__ = ["Pointwise", "Remat", "Residual", "Spatial", "repeat", "residual"]
+__all__ = ["Pointwise", "Residual", "Spatial", "keeping", "repeat", "residual"]
 
 Carry = TypeVar("Carry")
-Remat = Literal["none", "stacks", "blocks"]
-"""What is computed again in the backward pass; see `config.ComputeConfig`."""
 
 
 class Pointwise(nn.Module):
@@ -100,9 +99,15 @@ def residual(
     before the first one is used.
     """
     names = ("statistics",) if remat == "blocks" else ("statistics", "convolved")
+    return partial(keeping(Residual, *names), middle, out, norm, dtype)
+
+
+def keeping(kind: type[nn.Module], *names: str) -> type[nn.Module]:
+    """A module within a scan that keeps for the backward pass only its input and what has one of
+    these names (see `normalisation`); all else is computed again.
+    """
     policy = jax.checkpoint_policies.save_only_these_names(*names)
-    kind = nn.remat(Residual, prevent_cse=False, policy=policy)
-    return partial(kind, middle, out, norm, dtype)
+    return nn.remat(kind, prevent_cse=False, policy=policy)
 
 
 def repeat(

@@ -16,9 +16,9 @@ import flax.linen as nn
 import jax
 from jaxtyping import Array, Float
 
-from vrn_jax.config import ModelConfig
+from vrn_jax.config import ModelConfig, Remat
 from vrn_jax.models.hourglass import Hourglass
-from vrn_jax.models.layers import Pointwise, Remat, repeat, residual
+from vrn_jax.models.layers import Pointwise, keeping, repeat, residual
 from vrn_jax.models.normalisation import NormRelu, Statistics
 
 __all__ = ["VRN", "Logits", "input_channels"]
@@ -66,8 +66,7 @@ class VRN(nn.Module):
         stack = _Stack
         if self.remat == "stacks":
             # Statistics are kept: they are small, and may have taken an exchange between devices.
-            policy = jax.checkpoint_policies.save_only_these_names("statistics")
-            stack = nn.remat(_Stack, prevent_cse=False, policy=policy)
+            stack = keeping(_Stack, "statistics")
         stacks = stack(*kind, name="stacks")
         x, outputs = repeat(_apply_and_emit, stacks, x, length=self.config.stacks)
         volume = _Head(*kind[:3], out=self.config.depth, name="head")(x)

@@ -95,13 +95,12 @@ class Collective:
 
 @dataclass
 class Program:
-    """Computations by name, each a list of instructions in order; and the one of each that gives
-    its result.
-    """
+    """Computations by name, each a list of instructions in order."""
 
     computations: dict[str, list[Instruction]] = field(default_factory=dict)
     entry: str = ""
     roots: dict[str, Instruction] = field(default_factory=dict)
+    """The instruction that gives a computation's result."""
 
     @cached_property
     def executed(self) -> list[tuple[Instruction, int]]:
