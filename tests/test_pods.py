@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 from jax.sharding import AbstractMesh
 
-from vrn_jax.config import ComputeConfig, ModelConfig, OptimConfig, TrainConfig
+from vrn_jax.config import ComputeConfig, DataConfig, ModelConfig, OptimConfig, TrainConfig
 from vrn_jax.errors import InputError
 from vrn_jax.models.macs import forward_macs
-from vrn_jax.training.aot import collectives_by_kind, estimate, topology_devices
+from vrn_jax.training.aot import collectives_by_kind, compile_report, estimate, topology_devices
 from vrn_jax.training.chips import CHIPS
 from vrn_jax.training.hlo import Program, parse
 from vrn_jax.training.hlo_cost import flops, memory_bytes
@@ -163,6 +163,13 @@ def test_what_does_not_come_out_even_is_refused(compute, message):
         device_mesh(compute, devices)
 
 
+@pytest.mark.parametrize("planes", [0, 7])
+def test_planes_that_do_not_come_out_even_are_refused(planes):
+    config = TrainConfig(compute=ComputeConfig(loss_planes=planes), data=DataConfig(pool=2))
+    with pytest.raises(InputError, match=f"{planes} does not divide 200"):
+        compile_report(config, "cpu:1")
+
+
 # Processes
 
 PRESET = """
@@ -302,6 +309,45 @@ ENTRY %main (p: bf16[2,6,6,3], k: bf16[3,3,3,5], s: f32[4,8]) -> f32[4,8] {
   ROOT %result = f32[4,8]{1,0} get-tuple-element(%loop), index=1
 }
 """
+
+
+NESTED = """
+HloModule jit_nested
+
+%sliced (p0: bf16[9,32], p1: s32[]) -> bf16[1,32] {
+  %p0 = bf16[9,32]{1,0} parameter(0)
+  %p1 = s32[] parameter(1)
+  ROOT %slice.1 = bf16[1,32]{1,0} dynamic-slice(%p0, %p1), dynamic_slice_sizes={1,32}
+}
+
+%twice (q0: bf16[9,32], q1: s32[], q2: bf16[9,32], q3: bf16[9,32]) -> (bf16[9,32], bf16[9,32]) {
+  %q0 = bf16[9,32]{1,0} parameter(0)
+  %q1 = s32[] parameter(1)
+  %q2 = bf16[9,32]{1,0} parameter(2)
+  %q3 = bf16[9,32]{1,0} parameter(3)
+  %inner = bf16[1,32]{1,0} fusion(%q0, %q1), kind=kLoop, calls=%sliced
+  %one = bf16[9,32]{1,0} dynamic-update-slice(%q2, %inner, %q1)
+  %other = bf16[9,32]{1,0} dynamic-update-slice(%q3, %inner, %q1)
+  ROOT %both = (bf16[9,32]{1,0}, bf16[9,32]{1,0}) tuple(%one, %other)
+}
+
+ENTRY %main (a: bf16[9,32], i: s32[], b: bf16[9,32], c: bf16[9,32]) -> bf16[3,32] {
+  %a = bf16[9,32]{1,0} parameter(0)
+  %i = s32[] parameter(1)
+  %b = bf16[9,32]{1,0} parameter(2)
+  %c = bf16[9,32]{1,0} parameter(3)
+  %stored = (bf16[9,32]{1,0}, bf16[9,32]{1,0}) fusion(%a, %i, %b, %c), kind=kLoop, calls=%twice
+  %fetched = ((bf16[9,32]{1,0}), bf16[3,32]{1,0:S(1)}, s32[]) slice-start(%a), slice={[0:3], [0:32]}
+  ROOT %done = bf16[3,32]{1,0:S(1)} slice-done(%fetched)
+}
+"""
+
+
+def test_traffic_is_that_of_slices_also_in_nested_fusions():
+    """A fusion reads one slice of 64 bytes and its number, and writes two; another three are read,
+    into fast memory.
+    """
+    assert memory_bytes(parse(NESTED)) == {"fusion": 64 + 4 + 2 * 64, "slice-start": 3 * 64}
 
 
 def program(limit: int = 7, trips: str = "") -> Program:

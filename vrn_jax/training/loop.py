@@ -13,6 +13,7 @@ from etils import epath
 from jax.sharding import Mesh
 
 from vrn_jax.config import TrainConfig
+from vrn_jax.errors import InputError
 from vrn_jax.faces.sample import Example
 from vrn_jax.interop.weights import Weights
 from vrn_jax.training.checkpoint import Checkpoints
@@ -104,7 +105,17 @@ def compile_step(
 def lower_step(
     config: TrainConfig, mesh: Mesh, state: TrainState, source: Source
 ) -> jax.stages.Lowered:
-    """`compile_step` before its last part."""
+    """`compile_step` before its last part.
+
+    Raises:
+        InputError: if the loss cannot take so many planes at a time.
+    """
+    planes, at_once = config.model.depth, config.compute.loss_planes
+    if at_once < 1 or planes % at_once:
+        raise InputError(
+            f"--compute.loss-planes must divide the volume's planes: {at_once} does not divide "
+            f"{planes}"
+        )
     layout = shardings(state, mesh)
     everywhere = replicated(mesh)
     step = jax.jit(
