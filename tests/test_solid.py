@@ -10,6 +10,7 @@ from vrn_jax.geometry.isosurface import isosurface
 from vrn_jax.geometry.solid import (
     BACK_CM,
     Solid,
+    each,
     front_z,
     make_solid,
     occupancy,
@@ -108,6 +109,13 @@ def test_planes_may_be_asked_for_alone():
     some = jnp.array([30.0, 120.0, 177.0])
     few = occupancy_of_planes(solid, some, stride=3)
     np.testing.assert_array_equal(jnp.moveaxis(few, 0, 2), whole[::3, ::3, [30, 120, 177]])
+
+
+def test_a_batch_is_taken_apart_solid_by_solid():
+    poses = [posed(10), posed(-60)]
+    batch = jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(solid_of, poses))
+    for one, pose in zip(each(batch), poses, strict=True):
+        np.testing.assert_array_equal(occupancy(one), occupancy(solid_of(pose)))
 
 
 def test_moving_the_head_moves_the_volume():

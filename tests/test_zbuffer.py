@@ -7,7 +7,7 @@ import pytest
 import trimesh
 
 from vrn_jax.geometry import rasterize as reference
-from vrn_jax.geometry.zbuffer import MOST_FACES, interpolate, rasterize, slots_needed
+from vrn_jax.geometry.zbuffer import MOST_FACES, highest, interpolate, rasterize, slots_needed
 
 SHAPE = (60, 80)
 
@@ -45,6 +45,15 @@ def test_depth_is_that_of_the_surface(drawn):
     z = reference.interpolate(theirs, faces, points[:, 2:])[..., 0]
     both = (np.asarray(ours.face) >= 0) & (theirs.face >= 0)
     assert np.abs(np.asarray(ours.z) - z)[both].max() < 0.05
+
+
+def test_the_highest_points_are_those_of_what_is_seen(drawn):
+    points, faces, _, theirs = drawn
+    z = reference.interpolate(theirs, faces, points[:, 2:])[..., 0]
+    ours = np.asarray(highest(jnp.asarray(points), jnp.asarray(faces), SHAPE, slots=30_000))
+    seen = theirs.face >= 0
+    assert (np.isfinite(ours) == seen).mean() > 0.999
+    assert np.abs(ours - z)[seen & np.isfinite(ours)].max() < 0.05
 
 
 def test_depth_agrees_with_cast_rays(drawn):

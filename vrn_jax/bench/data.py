@@ -16,7 +16,7 @@ from vrn_jax.data.bfm import BaselModel, read_basel
 from vrn_jax.data.fits import FitModel, fit_model
 from vrn_jax.data.pipeline import batches
 from vrn_jax.data.sources import DataSet, examples_of, open_for_training
-from vrn_jax.geometry.solid import voxelize
+from vrn_jax.geometry.solid import each, occupancy
 
 __all__ = ["measure_data"]
 
@@ -71,13 +71,16 @@ def _device_speed(data: DataSet, model: FitModel | None) -> dict[str, float]:
     samples = [data.sample(i, 0).value for i in range(count)]
     batch = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *samples)
 
-    def volumes(model: Any, batch: Any) -> jax.Array:
-        solids = examples_of(model, batch).solid
-        return jax.lax.map(voxelize, solids) if on_cpu else jax.vmap(voxelize)(solids)
+    make, fill = jax.jit(examples_of), jax.jit(occupancy)
+
+    def volumes(model: Any, batch: Any) -> None:
+        # None is kept, as where one is stored or scored after the other.
+        for solid in each(make(model, batch).solid):
+            jax.block_until_ready(fill(solid))
 
     speed = {}
-    for name, function in (("examples", examples_of), ("volumes", volumes)):
-        by_clock, cpu = _best(jax.jit(function), model, batch)
+    for name, function in (("examples", make), ("volumes", volumes)):
+        by_clock, cpu = _best(function, model, batch)
         speed[f"{name}_per_second"] = count / by_clock
         if on_cpu:
             speed[f"{name}_per_second_core"] = count / cpu

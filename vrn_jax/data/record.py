@@ -21,7 +21,7 @@ from PIL import Image
 from vrn_jax.errors import InputError
 from vrn_jax.faces.sample import Attributes
 from vrn_jax.geometry.grid import VRN_GRID
-from vrn_jax.geometry.solid import Solid, voxelize
+from vrn_jax.geometry.solid import Solid, each, occupancy
 
 __all__ = [
     "NAME",
@@ -55,10 +55,14 @@ class FrozenExample(NamedTuple):
     number: Int[np.ndarray, "*b"]
 
 
-@jax.jit
 def pack_occupancy(solids: Solid) -> UInt8[Array, "b h w p"]:
     """The occupancy of a batch of solids, eight planes to a byte, one solid after the other."""
-    return jax.lax.map(lambda solid: jnp.packbits(voxelize(solid), axis=-1), solids)
+    return jnp.stack([_packed(solid) for solid in each(solids)])
+
+
+@jax.jit
+def _packed(solid: Solid) -> UInt8[Array, "h w p"]:
+    return jnp.packbits(occupancy(solid), axis=-1)
 
 
 @jax.jit

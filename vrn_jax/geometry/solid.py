@@ -15,7 +15,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from vrn_jax.geometry.grid import VRN_GRID, VolumeGrid
-from vrn_jax.geometry.zbuffer import rasterize
+from vrn_jax.geometry.zbuffer import highest
 
 __all__ = [
     "BACK_CM",
@@ -24,6 +24,7 @@ __all__ = [
     "SLOTS",
     "Packed",
     "Solid",
+    "each",
     "field_pixels",
     "front_z",
     "height_field",
@@ -31,7 +32,6 @@ __all__ = [
     "occupancy",
     "occupancy_of_planes",
     "solid_of_height",
-    "voxelize",
 ]
 
 BACK_CM = 11.0
@@ -45,8 +45,7 @@ _FINER = 2
 CELLS = round(FIELD_CM / _CELL_CM)
 """Rows and columns of a height field as it is rasterised."""
 SLOTS = 1 << 17
-"""Enough for any head: see `zbuffer.rasterize`."""
-_TILE = 16, 32
+"""Enough for any head: see `zbuffer`."""
 
 
 class Solid(NamedTuple):
@@ -93,13 +92,18 @@ def height_field(
     points_head: Float[Array, "v 3"], region: Int[Array, "f 3"], *, slots: int = SLOTS
 ) -> Float[Array, "n n"]:
     """The front-most z of these triangles in every cell of `FIELD_CM`, -inf where there is none."""
-    seen = rasterize(field_pixels(points_head), region, (CELLS, CELLS), slots=slots)
-    return jnp.where(seen.face >= 0, seen.z, -jnp.inf)
+    return highest(field_pixels(points_head), region, (CELLS, CELLS), slots=slots)
 
 
 def solid_of_height(height: Float[Array, "n n"], crop_from_head: Float[Array, "3 4"]) -> Solid:
     """The solid behind a height field of `CELLS` rows and columns."""
     return Solid(_finer(height), height.max() - BACK_CM, crop_from_head)
+
+
+@jax.jit
+def each(solids: Solid) -> list[Solid]:
+    """The solids of a batch, one by one."""
+    return [jax.tree.map(lambda leaf, i=i: leaf[i], solids) for i in range(len(solids.back))]
 
 
 def front_z(solid: Solid) -> Float[Array, ""]:
@@ -132,8 +136,9 @@ def occupancy(
         planes = jnp.arange(float(grid.planes))
     if isinstance(solid, Packed):
         return jnp.moveaxis(occupancy_of_planes(solid, planes, grid), 0, 2)
-    row, column = jnp.arange(float(grid.rows)), jnp.arange(float(grid.columns))
-    return _inside(solid, row, column, _plane_z(solid, grid, planes))
+    row = jnp.arange(float(grid.rows))[:, None, None]
+    column = jnp.arange(float(grid.columns))[None, :, None]
+    return _inside(solid, row, column, _plane_z(solid, grid, planes)[None, None, :])
 
 
 def occupancy_of_planes(
@@ -159,30 +164,7 @@ def occupancy_of_planes(
     row = jnp.arange(0.0, grid.rows, stride)[None, :, None]
     column = jnp.arange(0.0, grid.columns, stride)[None, None, :]
     z = _plane_z(solid, grid, planes)[:, None, None]
-    return _inside_at(solid, row, column, z)
-
-
-def voxelize(solid: Solid, grid: VolumeGrid = VRN_GRID) -> Bool[Array, "h w d"]:
-    """The whole `occupancy`, looking only at tiles of rows and columns where the solid can be.
-
-    Faster on a CPU, where most of a volume is empty; elsewhere the same work at once is.
-    """
-    height, width = _TILE
-    if jax.default_backend() != "cpu" or grid.rows % height or grid.columns % width:
-        return occupancy(solid, grid)
-    z = _plane_z(solid, grid, jnp.arange(float(grid.planes)))
-    across = grid.columns // width
-    reached = _tiles_reached(solid, grid)
-    first_reached = jnp.argsort(~reached)
-
-    def fill(place: Int[Array, ""], volume: Bool[Array, "h w d"]) -> Bool[Array, "h w d"]:
-        row, column = jnp.divmod(first_reached[place], across)
-        top, left = row * height, column * width
-        rows, columns = jnp.arange(float(height)) + top, jnp.arange(float(width)) + left
-        tile = _inside(solid, rows, columns, z)
-        return lax.dynamic_update_slice(volume, tile, (top, left, jnp.int32(0)))
-
-    return lax.fori_loop(0, reached.sum(), fill, jnp.zeros(grid.shape, bool))
+    return _inside(solid, row, column, z)
 
 
 def _plane_z(solid: Solid, grid: VolumeGrid, planes: Float[Array, " d"]) -> Float[Array, " d"]:
@@ -190,58 +172,26 @@ def _plane_z(solid: Solid, grid: VolumeGrid, planes: Float[Array, " d"]) -> Floa
 
 
 def _inside(
-    solid: Solid, rows: Float[Array, " h"], columns: Float[Array, " w"], z: Float[Array, " d"]
-) -> Bool[Array, "h w d"]:
-    return _inside_at(solid, rows[:, None, None], columns[None, :, None], z[None, None, :])
-
-
-def _inside_at(
     solid: Solid, row: Float[Array, "..."], column: Float[Array, "..."], z: Float[Array, "..."]
 ) -> Bool[Array, "..."]:
     """Crop pixels are carried back to the head, and compared with the height there."""
-    matrix = jnp.linalg.inv(solid.crop_from_head[:, :3])
+    count = solid.height.shape[0]
+    per_cm = _FINER / _CELL_CM
+    cells = jnp.array([[per_cm], [-per_cm], [1.0]])
+    matrix = cells * jnp.linalg.inv(solid.crop_from_head[:, :3])
     offset = -matrix @ solid.crop_from_head[:, 3]
 
     def head(axis: int) -> Float[Array, "..."]:
         mx, my, mz = matrix[axis]
-        return mx * column + my * row + mz * z + offset[axis]
+        return mx * column + my * row + offset[axis] + mz * z
 
-    count = solid.height.shape[0]
-    half, per_cm = (count - 1) / 2, _FINER / _CELL_CM
-    i = jnp.round(half + head(0) * per_cm).astype(jnp.int32)
-    j = jnp.round(half - head(1) * per_cm).astype(jnp.int32)
-    within = (i >= 0) & (i < count) & (j >= 0) & (j < count)
+    # Columns and rows of the height field, from the outer edge of the first.
+    x, y, depth = head(0) + count / 2, head(1) + count / 2, head(2)
+    within = (x >= 0) & (x < count) & (y >= 0) & (y < count)
     # One number a voxel to look up with, not two: on accelerators these numbers pass the memory.
-    place = jnp.where(within, j * count + i, 0)
+    place = jnp.clip(y.astype(jnp.int32) * count + x.astype(jnp.int32), 0, count**2 - 1)
     height = jnp.asarray(solid.height).reshape(-1).at[place].get(mode="promise_in_bounds")
-    depth = head(2)
     return within & (depth <= height) & (depth >= solid.back)
-
-
-def _tiles_reached(solid: Solid, grid: VolumeGrid) -> Bool[Array, " t"]:
-    """Whether the outline of the solid's box in the head frame touches a tile, row by row.
-
-    Two convex shapes are apart if they are along a normal of one of their sides.
-    """
-    x, y = _cell_positions(solid.height.shape[0])
-    there = jnp.isfinite(solid.height)
-    half_cell = _CELL_CM / _FINER / 2
-    low, high = [], []
-    for positions in (x, y):
-        low.append(jnp.where(there, positions, jnp.inf).min() - half_cell)
-        high.append(jnp.where(there, positions, -jnp.inf).max() + half_cell)
-    first = jnp.stack([*low, solid.back])
-    last = jnp.stack([*high, jnp.where(there, solid.height, solid.back).max()])
-    linear = solid.crop_from_head[:2, :3]
-    middle = linear @ ((first + last) / 2) + solid.crop_from_head[:2, 3]
-    edges = linear.T * (last - first)[:, None] / 2
-    normals = jnp.concatenate([edges[:, ::-1] * jnp.array([[1.0, -1.0]]), jnp.eye(2)])
-    half_tile = jnp.array([_TILE[1], _TILE[0]]) / 2
-    reach = jnp.abs(normals @ edges.T).sum(axis=1) + jnp.abs(normals) @ half_tile
-    top, left = (jnp.arange(n // t) * t for n, t in zip(grid.shape, _TILE, strict=False))
-    centres = jnp.stack(jnp.meshgrid(left, top), axis=-1).reshape(-1, 2) + half_tile[None] - 0.5
-    distance = jnp.abs((centres - middle[None]) @ normals.T)
-    return (distance <= reach[None] + 1e-3).all(axis=1)
 
 
 def _finer(height: Float[Array, "n n"]) -> Float[Array, "m m"]:

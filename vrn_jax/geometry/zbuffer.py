@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int, UInt32
+from jaxtyping import Array, Bool, Float, Int, UInt32
 
-__all__ = ["MOST_FACES", "Fragments", "interpolate", "rasterize", "slots_needed"]
+__all__ = ["MOST_FACES", "Fragments", "highest", "interpolate", "rasterize", "slots_needed"]
 
 _FACE_BITS = 17
 MOST_FACES = 1 << _FACE_BITS
@@ -30,6 +30,15 @@ class Fragments(NamedTuple):
     face: Int[Array, "h w"]
     weights: Float[Array, "h w 3"]
     z: Float[Array, "h w"]
+
+
+class _Slots(NamedTuple):
+    """Pixel centres tested, one a slot: of which face, which pixel, whether hit, and at which z."""
+
+    face: Int[Array, " s"]
+    pixel: Int[Array, " s"]
+    inside: Bool[Array, " s"]
+    z: Float[Array, " s"]
 
 
 class _Boxes(NamedTuple):
@@ -60,30 +69,27 @@ def rasterize(
     """
     if len(corners) > MOST_FACES:
         raise ValueError(f"at most {MOST_FACES} triangles can be drawn at once, got {len(corners)}")
+    covered = _cover(points, corners, shape, slots)
     low, high = points[:, 2].min(), points[:, 2].max()
-    level = (points[:, 2] - low) * (_DEPTH_LEVELS / jnp.maximum(high - low, 1e-6))
-    planes = _planes(points[:, :2], level, corners)
-    boxes = _boxes(points[:, :2], corners, shape)
-    # A triangle's number fills the slots from its first to the next triangle's first.
-    stop = jnp.cumsum(boxes.pixels)
-    first = stop - boxes.pixels
-    started = jnp.zeros(slots, jnp.int32).at[first].max(jnp.arange(len(corners)), mode="drop")
-    face = lax.cummax(started)
-    offset = jnp.arange(slots) - first[face]
-    width = boxes.width[face]
-    row = lax.div(offset, width)
-    x, y = offset - row * width + boxes.left[face], row + boxes.top[face]
-    # One column at a time: XLA makes slow code of the same sums over a small last axis.
-    on_b, on_c, depth = (
-        planes[k][0][face] * x + planes[k][1][face] * y + planes[k][2][face] for k in range(3)
-    )
-    inside = (on_b >= -_EDGE) & (on_c >= -_EDGE) & (on_b + on_c <= 1 + _EDGE)
-    inside &= offset < boxes.pixels[face]
-    near = jnp.clip(depth, 0, _DEPTH_LEVELS).astype(jnp.uint32) + 1
-    key = jnp.where(inside, (near << _FACE_BITS) | face.astype(jnp.uint32), 0)
-    keys = jnp.zeros(shape[0] * shape[1], jnp.uint32)
-    keys = keys.at[y * shape[1] + x].max(key, mode="drop")
+    level = (covered.z - low) * (_DEPTH_LEVELS / jnp.maximum(high - low, 1e-6))
+    near = jnp.clip(level, 0, _DEPTH_LEVELS).astype(jnp.uint32) + 1
+    key = jnp.where(covered.inside, (near << _FACE_BITS) | covered.face.astype(jnp.uint32), 0)
+    keys = jnp.zeros(shape[0] * shape[1], jnp.uint32).at[covered.pixel].max(key, mode="drop")
     return _resolve(keys.reshape(shape), points, corners)
+
+
+def highest(
+    points: Float[Array, "v 3"],
+    corners: Int[Array, "f 3"],
+    shape: tuple[int, int],
+    *,
+    slots: int,
+) -> Float[Array, "h w"]:
+    """The z that `rasterize` finds at each pixel centre, and no more; -inf where there is none."""
+    covered = _cover(points, corners, shape, slots)
+    z = jnp.where(covered.inside, covered.z, -jnp.inf)
+    nothing = jnp.full(shape[0] * shape[1], -jnp.inf, z.dtype)
+    return nothing.at[covered.pixel].max(z, mode="drop").reshape(shape)
 
 
 def slots_needed(
@@ -102,6 +108,27 @@ def interpolate(
     return sum(w[..., k, None] * values[at[..., k]] for k in range(3))  # pyright: ignore
 
 
+def _cover(
+    points: Float[Array, "v 3"], corners: Int[Array, "f 3"], shape: tuple[int, int], slots: int
+) -> _Slots:
+    boxes = _boxes(points[:, :2], corners, shape)
+    # A triangle's number fills the slots from its first to the next triangle's first.
+    stop = jnp.cumsum(boxes.pixels)
+    first = stop - boxes.pixels
+    started = jnp.zeros(slots, jnp.int32).at[first].max(jnp.arange(len(corners)), mode="drop")
+    face = lax.cummax(started)
+    offset = jnp.arange(slots) - first[face]
+    width = boxes.width[face]
+    row = lax.div(offset, width)
+    x, y = offset - row * width + boxes.left[face], row + boxes.top[face]
+    # One column at a time: XLA makes slow code of the same sums over a small last axis.
+    on_b, on_c = (p[face] * x + q[face] * y + r[face] for p, q, r in _planes(points, corners))
+    inside = (on_b >= -_EDGE) & (on_c >= -_EDGE) & (on_b + on_c <= 1 + _EDGE)
+    a, b, c = (points[corners[:, k], 2] for k in range(3))
+    z = a[face] + (b - a)[face] * on_b + (c - a)[face] * on_c
+    return _Slots(face, y * shape[1] + x, inside & (offset < boxes.pixels[face]), z)
+
+
 def _boxes(xy: Float[Array, "v 2"], corners: Int[Array, "f 3"], shape: tuple[int, int]) -> _Boxes:
     a, b, c = (xy[corners[:, k]] for k in range(3))
     low = jnp.maximum(jnp.ceil(jnp.minimum(jnp.minimum(a, b), c)), 0)
@@ -114,21 +141,16 @@ def _boxes(xy: Float[Array, "v 2"], corners: Int[Array, "f 3"], shape: tuple[int
 
 
 def _planes(
-    xy: Float[Array, "v 2"], level: Float[Array, " v"], corners: Int[Array, "f 3"]
-) -> list[list[Float[Array, " f"]]]:
-    """(weight of b, weight of c, depth level) of every triangle as coefficients of (x, y, 1)."""
-    a, b, c = (xy[corners[:, k]] for k in range(3))
+    points: Float[Array, "v 3"], corners: Int[Array, "f 3"]
+) -> tuple[tuple[Float[Array, " f"], ...], tuple[Float[Array, " f"], ...]]:
+    """Every triangle's weight of b and weight of c, each as coefficients of (x, y, 1)."""
+    a, b, c = (points[corners[:, k], :2] for k in range(3))
     area = _area(a, b, c)
     inverse = 1 / jnp.where(area > 1e-9, area, 1.0)
     (abx, aby), (acx, acy) = (((corner - a) * inverse[:, None]).T for corner in (b, c))
-    at_a, at_b, at_c = (level[corners[:, k]] for k in range(3))
-    on_b = [acy, -acx, a[:, 1] * acx - a[:, 0] * acy]
-    on_c = [-aby, abx, a[:, 0] * aby - a[:, 1] * abx]
-    depth = [
-        (at_b - at_a) * p + (at_c - at_a) * q + r
-        for p, q, r in zip(on_b, on_c, (0.0, 0.0, at_a), strict=True)
-    ]
-    return [on_b, on_c, depth]
+    on_b = acy, -acx, a[:, 1] * acx - a[:, 0] * acy
+    on_c = -aby, abx, a[:, 0] * aby - a[:, 1] * abx
+    return on_b, on_c
 
 
 def _resolve(
