@@ -24,7 +24,7 @@ from vrn_jax.data.pipeline import Reading, SkippedRecords, batches
 from vrn_jax.data.sources import DataSet, open_for_training
 from vrn_jax.errors import InputError
 from vrn_jax.training import loop
-from vrn_jax.training.data import part_of, sources, training_source
+from vrn_jax.training.data import feed, part_of, training_source
 from vrn_jax.training.parallel import device_mesh
 
 SETTINGS = FaceSettings(turn_deg=45.0, shift_px=15.0, zoom=(0.85, 1.15), flip_chance=0.5)
@@ -91,8 +91,10 @@ def damaged(data: DataSet, places: set[int]) -> DataSet:
 
 def test_damaged_records_are_named_once_and_replaced(data):
     broken = damaged(data, {1, 4})
+    skipped: set[str] = set()
     with pytest.warns(SkippedRecords) as caught:
-        found = take(broken, 6, most_skipped=0.5)
+        found = take(broken, 6, most_skipped=0.5, skipped=skipped)
+    assert len(skipped) == 2
     named = sorted(str(warning.message).split(":")[0] for warning in caught)
     assert named == ["skipped record 1 of vrn_300w_lp", "skipped record 4 of vrn_300w_lp"]
     shapes = {data.plain(i).value.parameters.tobytes(): i for i in range(6)}
@@ -163,7 +165,7 @@ def test_accumulated_steps_take_their_parts_of_the_batch(prepared, bfm):
         compute=ComputeConfig(batch_size=2),
     )
     mesh = device_mesh(config.compute, jax.devices()[:1])
-    fed = sources(config, mesh, training_source(config.data), first=0)
+    fed = feed(config, mesh, training_source(config.data), first=0).sources
     data = open_for_training(prepared, "train", config.data.faces, read_basel(bfm))
     stream = batches(data, seed=0, batch_size=4)
     for source, straight in islice(zip(fed, stream, strict=False), 2):

@@ -70,10 +70,11 @@ def batches(
     share: Sequence[int] | None = None,
     most_skipped: float = 0.01,
     reading: Reading = Reading(),
+    skipped: set[str] | None = None,
 ) -> Iterator[Batch]:
     """Endless batches from `first_batch` on, stacked in numpy; `share` of each, or all of it.
 
-    Every record that cannot be read is named once, in a warning.
+    Every record that cannot be read is named once, in a warning, and added to `skipped`.
 
     Raises:
         InputError: once more than `most_skipped` of the records cannot be read.
@@ -88,7 +89,7 @@ def batches(
         workers = grain.MultiprocessingOptions(num_workers=reading.processes)
         stream = stream.mp_prefetch(workers)
     samples: Iterator[Sample] = iter(stream)
-    missed: set[str] = set()
+    missed = set() if skipped is None else skipped
     while True:
         chosen = list(islice(samples, len(source.share)))
         _note(missed, chosen, most_skipped * len(data), data)

@@ -31,12 +31,13 @@ from vrn_jax.training.parallel import AXES, replicated
 __all__ = [
     "Faces",
     "Fed",
+    "Feed",
     "Source",
     "examples",
+    "feed",
     "held_out_faces",
     "part_of",
     "source_shardings",
-    "sources",
     "training_source",
 ]
 
@@ -55,7 +56,7 @@ class Fed(NamedTuple):
 
     Leaves of `batch` are [a b ...]: b samples for each of the a batches that are accumulated.
 
-    Before the first update there is no batch; see `sources`.
+    Before the first update there is no batch; see `feed`.
     """
 
     model: FitModel | None
@@ -80,7 +81,14 @@ def training_source(config: DataConfig) -> Source:
     return Faces(source.model, source.portraits)
 
 
-def sources(config: TrainConfig, mesh: Mesh, source: Source, first: int) -> Iterator[Source]:
+class Feed(NamedTuple):
+    """The sources of all updates to come, and the records that could not be read for them here."""
+
+    sources: Iterator[Source]
+    skipped: set[str]
+
+
+def feed(config: TrainConfig, mesh: Mesh, source: Source, first: int) -> Feed:
     """The source of every update after the first `first` ones.
 
     The same one for ever, or for a data set one with the next batch, read ahead, each process its
@@ -90,7 +98,8 @@ def sources(config: TrainConfig, mesh: Mesh, source: Source, first: int) -> Iter
         InputError: if the data set cannot be read, or too much of it.
     """
     if not isinstance(source, Fed):
-        return repeat(source)
+        return Feed(repeat(source), set())
+    skipped: set[str] = set()
     accumulate, size = config.optim.accumulate, config.compute.batch_size
     here = size // jax.process_count()
     first_here = jax.process_index() * here
@@ -102,12 +111,14 @@ def sources(config: TrainConfig, mesh: Mesh, source: Source, first: int) -> Iter
         share=[i * size + first_here + j for i in range(accumulate) for j in range(here)],
         most_skipped=config.data.most_skipped,
         reading=Reading(config.run.read_threads, config.run.read_processes),
+        skipped=skipped,
     )
     parts = (
         jax.tree.map(lambda leaf: leaf.reshape(accumulate, here, *leaf.shape[1:]), batch)
         for batch in stream
     )
-    return (source._replace(batch=batch) for batch in on_devices(parts, _batch_sharding(mesh)))
+    on_mesh = on_devices(parts, _batch_sharding(mesh))
+    return Feed((source._replace(batch=batch) for batch in on_mesh), skipped)
 
 
 def _batch_sharding(mesh: Mesh) -> NamedSharding:
@@ -144,7 +155,7 @@ def examples(source: Source, config: DataConfig, indices: Int[Array, " b"]) -> E
     number alone, not on the batch or the device it is made in. A batch of a data set is just those.
     """
     if isinstance(source, Fed):
-        assert source.batch is not None  # `sources` has put it there
+        assert source.batch is not None  # `feed` has put it there
         return examples_of(source.model, source.batch)
     if isinstance(source, Faces):
         return make_faces(*source, indices, seed=config.seed, settings=config.faces)

@@ -17,7 +17,7 @@ from vrn_jax.errors import InputError
 from vrn_jax.faces.sample import Example
 from vrn_jax.interop.weights import Weights
 from vrn_jax.training.checkpoint import Checkpoints
-from vrn_jax.training.data import Source, held_out_faces, source_shardings, sources, training_source
+from vrn_jax.training.data import Source, feed, held_out_faces, source_shardings, training_source
 from vrn_jax.training.evaluate import best_constant_iou, evaluate
 from vrn_jax.training.folder import write, write_weights
 from vrn_jax.training.log import RunLog
@@ -49,8 +49,8 @@ def train(config: TrainConfig) -> dict[str, Any]:
         state = checkpoints.restore(mesh) or placed(state_at_start(config), mesh)
         first = int(state.step)
         made_of = jax.device_put(training_source(config.data), replicated(mesh))
-        fed = sources(config, mesh, made_of, first)
-        source = next(fed)
+        batches = feed(config, mesh, made_of, first)
+        source = next(batches.sources)
         held_out = held_out_faces(config.data, run.evaluate_samples)
         clock = perf_counter()
         update = compile_step(config, mesh, state, source)
@@ -62,7 +62,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
             trace.before(step)
             with jax.profiler.StepTraceAnnotation("train", step_num=step):
                 state, metrics = update(state, batch_indices(config, step - 1), source)
-                source = next(fed)
+                source = next(batches.sources)
             log.step(step, metrics)
             evaluated, stopping = None, stop_at(step)
             if step % run.evaluate_every == 0 or step == run.steps:
@@ -83,6 +83,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
             "held_out": evaluated,
             "best_constant_iou": float(best_constant_iou(held_out)),
             "best_checkpoint": checkpoints.best(),
+            "records_skipped": len(batches.skipped),
             "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
             "compile_seconds": round(compile_seconds, 1),
             "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
