@@ -23,6 +23,9 @@ _DEPTH_LEVELS = (1 << (32 - _FACE_BITS)) - 2
 _EDGE = 1e-4
 """A pixel centre so little outside of a triangle (barycentric) is inside: no cracks by rounding."""
 
+_LEAST_AREA = 1e-9
+"""Twice that of a triangle that can be seen, pixels."""
+
 
 class Fragments(NamedTuple):
     """What is seen at every pixel: the face (-1: none), where on it (barycentric), and its z."""
@@ -41,13 +44,23 @@ class _Slots(NamedTuple):
     z: Float[Array, " s"]
 
 
-class _Boxes(NamedTuple):
-    """The pixel centres of every triangle's bounding box within the picture; none if unseen."""
+class _Triangles(NamedTuple):
+    """The bounding boxes of all triangles within the picture, and what to know at its pixels.
+
+    Every number of a triangle is an array of its own: XLA makes slow code of small last axes.
+    """
 
     left: Int[Array, " f"]
     top: Int[Array, " f"]
     width: Int[Array, " f"]
+    """At least 1."""
     pixels: Int[Array, " f"]
+    """Pixel centres in the box; none of a triangle that is not seen."""
+    on_b: tuple[Float[Array, " f"], ...]
+    """Weight of b: a step to the right, a step down, and at the first pixel of the box."""
+    on_c: tuple[Float[Array, " f"], ...]
+    z: tuple[Float[Array, " f"], ...]
+    """At a, and from there to b and to c."""
 
 
 def rasterize(
@@ -96,7 +109,7 @@ def slots_needed(
     points: Float[Array, "v 3"], corners: Int[Array, "f 3"], shape: tuple[int, int]
 ) -> Int[Array, ""]:
     """How many slots `rasterize` needs for these triangles."""
-    return _boxes(points[:, :2], corners, shape).pixels.sum()
+    return _triangles(points, corners, shape).pixels.sum()
 
 
 def interpolate(
@@ -111,46 +124,62 @@ def interpolate(
 def _cover(
     points: Float[Array, "v 3"], corners: Int[Array, "f 3"], shape: tuple[int, int], slots: int
 ) -> _Slots:
-    boxes = _boxes(points[:, :2], corners, shape)
+    triangles = _triangles(points, corners, shape)
     # A triangle's number fills the slots from its first to the next triangle's first.
-    stop = jnp.cumsum(boxes.pixels)
-    first = stop - boxes.pixels
+    stop = jnp.cumsum(triangles.pixels)
+    first = stop - triangles.pixels
     started = jnp.zeros(slots, jnp.int32).at[first].max(jnp.arange(len(corners)), mode="drop")
     face = lax.cummax(started)
-    offset = jnp.arange(slots) - first[face]
-    width = boxes.width[face]
+    slot = jnp.arange(slots)
+    offset, width = slot - first[face], triangles.width[face]
     row = lax.div(offset, width)
-    x, y = offset - row * width + boxes.left[face], row + boxes.top[face]
-    # One column at a time: XLA makes slow code of the same sums over a small last axis.
-    on_b, on_c = (p[face] * x + q[face] * y + r[face] for p, q, r in _planes(points, corners))
+    column = offset - row * width
+    on_b, on_c = (
+        right[face] * column + down[face] * row + at_first[face]
+        for right, down, at_first in (triangles.on_b, triangles.on_c)
+    )
     inside = (on_b >= -_EDGE) & (on_c >= -_EDGE) & (on_b + on_c <= 1 + _EDGE)
-    a, b, c = (points[corners[:, k], 2] for k in range(3))
-    z = a[face] + (b - a)[face] * on_b + (c - a)[face] * on_c
-    return _Slots(face, y * shape[1] + x, inside & (offset < boxes.pixels[face]), z)
+    at_a, to_b, to_c = (part[face] for part in triangles.z)
+    z = at_a + to_b * on_b + to_c * on_c
+    pixel = (triangles.top * shape[1] + triangles.left)[face] + row * shape[1] + column
+    return _Slots(face, pixel, inside & (slot < stop[-1]), z)
 
 
-def _boxes(xy: Float[Array, "v 2"], corners: Int[Array, "f 3"], shape: tuple[int, int]) -> _Boxes:
-    a, b, c = (xy[corners[:, k]] for k in range(3))
-    low = jnp.maximum(jnp.ceil(jnp.minimum(jnp.minimum(a, b), c)), 0)
-    high = jnp.floor(jnp.maximum(jnp.maximum(a, b), c))
-    high = jnp.minimum(high, jnp.array([[shape[1] - 1, shape[0] - 1]], xy.dtype))
-    size = jnp.where((_area(a, b, c) > 1e-9)[:, None], jnp.maximum(high - low + 1, 0), 0)
-    left, top = low.astype(jnp.int32).T
-    width, height = size.astype(jnp.int32).T
-    return _Boxes(left, top, jnp.maximum(width, 1), width * height)
+def _triangles(
+    points: Float[Array, "v 3"], corners: Int[Array, "f 3"], shape: tuple[int, int]
+) -> _Triangles:
+    (ax, bx, cx), (ay, by, cy), (az, bz, cz) = (
+        [axis[corners[:, k]] for k in range(3)] for axis in points.T
+    )
+    left, right = _span(ax, bx, cx, shape[1])
+    top, bottom = _span(ay, by, cy, shape[0])
+    width, height = jnp.maximum(right - left + 1, 0), jnp.maximum(bottom - top + 1, 0)
+    abx, aby, acx, acy = bx - ax, by - ay, cx - ax, cy - ay
+    area = abx * acy - aby * acx
+    seen = area > _LEAST_AREA
+    inverse = 1 / jnp.where(seen, area, 1.0)
+    x, y = left - ax, top - ay
+    on_b, on_c = (
+        (right, down, right * x + down * y)
+        for right, down in ((acy * inverse, -acx * inverse), (-aby * inverse, abx * inverse))
+    )
+    return _Triangles(
+        left.astype(jnp.int32),
+        top.astype(jnp.int32),
+        jnp.maximum(width, 1).astype(jnp.int32),
+        jnp.where(seen, width * height, 0).astype(jnp.int32),
+        on_b,
+        on_c,
+        (az, bz - az, cz - az),
+    )
 
 
-def _planes(
-    points: Float[Array, "v 3"], corners: Int[Array, "f 3"]
-) -> tuple[tuple[Float[Array, " f"], ...], tuple[Float[Array, " f"], ...]]:
-    """Every triangle's weight of b and weight of c, each as coefficients of (x, y, 1)."""
-    a, b, c = (points[corners[:, k], :2] for k in range(3))
-    area = _area(a, b, c)
-    inverse = 1 / jnp.where(area > 1e-9, area, 1.0)
-    (abx, aby), (acx, acy) = (((corner - a) * inverse[:, None]).T for corner in (b, c))
-    on_b = acy, -acx, a[:, 1] * acx - a[:, 0] * acy
-    on_c = -aby, abx, a[:, 0] * aby - a[:, 1] * abx
-    return on_b, on_c
+def _span(
+    a: Float[Array, " f"], b: Float[Array, " f"], c: Float[Array, " f"], pixels: int
+) -> tuple[Float[Array, " f"], Float[Array, " f"]]:
+    """The first and the last pixel centre between three coordinates, within the picture."""
+    low, high = jnp.minimum(jnp.minimum(a, b), c), jnp.maximum(jnp.maximum(a, b), c)
+    return jnp.maximum(jnp.ceil(low), 0), jnp.minimum(jnp.floor(high), pixels - 1)
 
 
 def _resolve(
@@ -162,7 +191,7 @@ def _resolve(
     row, column = jnp.meshgrid(*(jnp.arange(float(n)) for n in keys.shape), indexing="ij")
     here = jnp.stack([column, row], axis=-1)
     area = _area(a, b, c)
-    inverse = 1 / jnp.where(area > 1e-9, area, 1.0)
+    inverse = 1 / jnp.where(area > _LEAST_AREA, area, 1.0)
     xy = (a[..., :2], b[..., :2], c[..., :2])
     on_b, on_c = _area(xy[0], here, xy[2]) * inverse, _area(xy[0], xy[1], here) * inverse
     z = a[..., 2] + on_b * (b - a)[..., 2] + on_c * (c - a)[..., 2]
