@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from vrn_jax.faces.model import FaceModel
 from vrn_jax.faces.noise import Draws
-from vrn_jax.geometry.zbuffer import rasterize
+from vrn_jax.geometry.zbuffer import highest
 
 __all__ = ["Lighting", "draw_lighting", "shade", "shadow"]
 
@@ -81,8 +81,7 @@ def shadow(
     middle = jnp.array([1.0, 1.0, 0.0]) * (_MAP_PX - 1) / 2
     exact = lax.Precision.HIGHEST
     on_map = jnp.matmul(points, to_lamp.T, precision=exact) + middle
-    seen = rasterize(on_map, model.scene, (_MAP_PX, _MAP_PX), slots=_SLOTS)
-    nearest = jnp.where(seen.face >= 0, seen.z, -1e3).ravel()
+    nearest = highest(on_map, model.scene, (_MAP_PX, _MAP_PX), slots=_SLOTS).ravel()
     place = jnp.matmul(surface, to_lamp.T, precision=exact) + middle
     column, row, depth = place[..., 0], place[..., 1], place[..., 2] + _BIAS_CM
     left, top = jnp.floor(column).astype(jnp.int32), jnp.floor(row).astype(jnp.int32)

@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -87,13 +86,14 @@ def _camera_position(
 
 
 def _averaged(picture: Float[Array, "H W c"]) -> Float[Array, "h w c"]:
-    """The mean of blocks of pixels, as products with a fixed matrix."""
-    mean = np.repeat(np.eye(VRN_GRID.rows), RENDER_SCALE, axis=1).astype(np.float32) / RENDER_SCALE
-    exact = lax.Precision.HIGHEST
-    rows = jnp.einsum("hH,HWc->hWc", mean, picture, precision=exact)
-    return jnp.einsum("wW,hWc->hwc", mean, rows, precision=exact)
+    return _blocks(picture).mean(axis=(1, 3))
 
 
 def _nearest(z: Float[Array, "H W"]) -> Float[Array, "h w"]:
-    h, w = (n // RENDER_SCALE for n in z.shape)
-    return z.reshape(h, RENDER_SCALE, w, RENDER_SCALE).max(axis=(1, 3))
+    return _blocks(z[..., None]).max(axis=(1, 3))[..., 0]
+
+
+def _blocks(picture: Float[Array, "H W c"]) -> Float[Array, "h scale w scale c"]:
+    """The pixels of the drawing that make up a pixel of the crop."""
+    h, w = (n // RENDER_SCALE for n in picture.shape[:2])
+    return picture.reshape(h, RENDER_SCALE, w, RENDER_SCALE, -1)
