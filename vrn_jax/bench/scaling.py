@@ -33,17 +33,26 @@ _LAYOUTS = ((1, 1), (1, 2), (1, 4), (1, 8), (2, 1), (4, 1))
 
 
 def measure_scaling(
-    timed: Path, preset: Path, topologies: tuple[str, ...], images_a_device: int
+    timed: Path,
+    preset: Path,
+    topologies: tuple[str, ...],
+    images_a_device: int,
+    accumulate: int,
 ) -> dict[str, Any]:
     """Weak and strong scaling on this machine, and what a step exchanges on each topology.
 
     Strong: 8 images over all devices. Weak: 2 on each. The network is that of the preset `timed`,
     on a pool of 8 faces. The step of a topology is that of `preset`, with so many images a device,
-    drawn from a pool of 64.
+    drawn from a pool of 64, whose gradients are accumulated over so many batches.
 
     Raises:
-        InputError: if a process fails, or `timed` trains on a data set.
+        InputError: if a process fails, `timed` trains on a data set, or the images cannot be
+            divided into so many batches.
     """
+    if accumulate < 1 or images_a_device < 1 or images_a_device % accumulate:
+        raise InputError(
+            f"{images_a_device} images a device cannot be divided into {accumulate} batches"
+        )
     config = load_preset(timed)
     if config.data.dataset is not None:
         raise InputError(f"{timed} trains on a data set; give a preset that makes its faces")
@@ -67,7 +76,7 @@ def measure_scaling(
                 }
             )
     reports = [
-        _compiled(preset, topology, images_a_device)
+        _compiled(preset, topology, images_a_device, accumulate)
         for topology in tqdm(topologies, desc="compiling")
     ]
     return {
@@ -140,7 +149,7 @@ def _timed(config: TrainConfig, processes: int, devices: int, cache: str) -> flo
     return max(float(output.splitlines()[-1]) for output, _ in outputs)
 
 
-def _compiled(preset: Path, topology: str, images: int) -> dict[str, Any]:
+def _compiled(preset: Path, topology: str, images: int, accumulate: int) -> dict[str, Any]:
     """The report of `vrn train --compile-only`, in a process that touches no accelerator."""
     with tempfile.TemporaryDirectory() as folder:
         words = ["train", str(preset), "--compile-only", "--topology", topology]
@@ -148,7 +157,9 @@ def _compiled(preset: Path, topology: str, images: int) -> dict[str, Any]:
             "--data.pool",
             str(_POOL),
             "--compute.batch-size",
-            str(images * _devices(topology)),
+            str(images // accumulate * _devices(topology)),
+            "--optim.accumulate",
+            str(accumulate),
         ]
         done = subprocess.run(
             [sys.executable, "-m", "vrn_jax", *words, "--run.folder", folder],

@@ -149,6 +149,7 @@ def parity_table(numbers: dict) -> str:
 
 def scaling_table(numbers: dict) -> str:
     """Markdown of what `bench.scaling.measure_scaling` returned."""
+    first = numbers["topologies"][0]
     lines = [
         "| scaling | processes | simulated devices | images | s/step |",
         "|---|---|---|---|---|",
@@ -160,7 +161,8 @@ def scaling_table(numbers: dict) -> str:
     ]
     lines += [
         "",
-        f"{numbers['preset']}, {numbers['topologies'][0]['images_a_device']} images a device:",
+        f"{numbers['preset']}, {first['images_a_device']} images a device, "
+        f"{first['images_a_device'] // first['accumulate']} at a time:",
         "",
         "| slice | devices | compiled in | memory a device | traffic an image | exchanges a step | "
         "estimated ms a step | of it exchange | MFU | exchange-bound below, images a device |",

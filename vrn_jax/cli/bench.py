@@ -112,7 +112,9 @@ class BenchScaling(_Measured):
     topologies: tuple[str, ...] = ("v5e:2x2", "v5e:4x4", "v5e:8x8", "v5e:16x16")
     """Slices to compile for; `pip install libtpu`."""
     images_a_device: int = 64
-    """On these slices."""
+    """On these slices, in an update."""
+    accumulate: int = 4
+    """In so many batches, one after the other."""
 
 
 @dataclass(frozen=True)
@@ -218,7 +220,11 @@ def _measure_scaling(options: BenchScaling) -> dict:
     from vrn_jax.bench.scaling import measure_scaling
 
     return measure_scaling(
-        options.timed, options.preset, options.topologies, options.images_a_device
+        options.timed,
+        options.preset,
+        options.topologies,
+        options.images_a_device,
+        options.accumulate,
     )
 
 

@@ -76,6 +76,7 @@ def compile_report(config: TrainConfig, topology: str) -> dict[str, Any]:
         "device_kind": devices[0].device_kind,
         "mesh": dict(mesh.shape),
         "images_a_device": images,
+        "accumulate": config.optim.accumulate,
         "seconds": {"trace": traced - start, "compile": done - traced},
         "memory": _memory(compiled, chip),
         "flops": flops(program),
@@ -137,7 +138,8 @@ def report_lines(report: dict[str, Any]) -> list[str]:
     share = f", {memory['share']:.0%} of the chip's" if "share" in memory else ""
     lines = [
         f"{report['topology']}: {report['devices']} x {report['device_kind']}, "
-        f"{images} images on each, mesh {report['mesh']}",
+        f"{images} images on each, {images // report['accumulate']} at a time, "
+        f"mesh {report['mesh']}",
         f"compiled in {report['seconds']['compile']:.0f} s (traced in "
         f"{report['seconds']['trace']:.0f} s)",
         f"memory a device: {memory['peak'] / 2**30:.2f} GiB at the peak{share}; arguments "
