@@ -176,9 +176,7 @@ def _compiled(preset: Path, topology: str, images: int, accumulate: int) -> dict
 
 
 def _devices(topology: str) -> int:
-    """To the compiler a v4 chip is two."""
-    platform, _, shape = topology.partition(":")
-    return math.prod(map(int, shape.split("x"))) * (2 if platform == "v4" else 1)
+    return math.prod(map(int, topology.partition(":")[2].split("x")))
 
 
 def _measure_as_one_of(settings: str, address: str, processes: str, process: str) -> None:

@@ -193,8 +193,10 @@ def _tpu_devices(topology: str) -> list[Any]:
     # Without these, libtpu looks for the TPU of this machine and asks its metadata server.
     for name, value in (("TPU_SKIP_MDS_QUERY", "1"), ("TPU_WORKER_HOSTNAMES", "localhost")):
         os.environ.setdefault(name, value)
+    # Both cores of a v4 chip are one device on the machines that have it, but not by default here.
+    options = {"chip_config_name": "megacore"} if topology.startswith("v4:") else {}
     try:
-        return topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
+        return topologies.get_topology_desc(topology, platform="tpu", **options).devices
     except Exception as error:
         raise InputError(
             f"cannot compile for {topology}: {error}. It takes pip install libtpu, and the name of "

@@ -21,12 +21,12 @@ class Chip:
 _TPU = "https://cloud.google.com/tpu/docs/"
 
 CHIPS = {
-    "TPU v4": Chip("v4 core", 16e9, 614e9, 137.5e12, 150e9, _TPU + "v4"),
+    "TPU v4": Chip("v4", 32e9, 1228e9, 275e12, 300e9, _TPU + "v4"),
     "TPU v5 lite": Chip("v5e", 16e9, 819e9, 197e12, 200e9, _TPU + "v5e"),
     "TPU v5": Chip("v5p", 95e9, 2765e9, 459e12, 600e9, _TPU + "v5p"),
     "TPU v6 lite": Chip("v6e", 32e9, 1640e9, 918e12, 448e9, _TPU + "v6e"),
 }
-"""By JAX's `device_kind`. A v4 chip is two devices to the compiler, each with half of it."""
+"""By JAX's `device_kind`."""
 
 
 def chip_of(device_kind: str) -> Chip | None:
